@@ -1,0 +1,68 @@
+# Everything a fresh clone needs: Python 3.11 or later, a Rust toolchain, make. The rest goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
+
+.PHONY: demo test test-rust test-python conformance lint typecheck bench wheel clean lock
+
+## demo: route and deliver the 2,000 messages of examples/hub, with a destination that fails and recovers
+demo: .venv/built
+	$(BIN)/python examples/hub/generate.py demo-output/messages.ndjson
+	$(BIN)/turnout run examples/hub/router.yaml --app examples/hub/app.py --input demo-output/messages.ndjson
+
+## test: every test, Rust and Python
+test: test-rust test-python
+
+test-rust:
+	cargo test --locked --quiet
+
+test-python: .venv/built
+	$(BIN)/pytest -q
+
+## conformance: CEL's own conformance suite, with the number passed and what is excepted
+conformance:
+	cargo test --locked --quiet --test cel_conformance -- --nocapture
+
+## lint: formatting and lints of both languages
+lint: .venv/installed
+	cargo fmt --check
+	cargo clippy --locked --all-targets --quiet -- -D warnings
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --locked --all-targets --features python --quiet -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+## typecheck: the Python layer strictly, and the stub against the binary
+typecheck: .venv/built
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest turnout._core
+
+## bench: decisions, selection, leases and dispatch beside hand-written Python on the same messages
+bench: .venv/built
+	mkdir -p target
+	$(BIN)/pytest benches -q -p no:cacheprovider --override-ini addopts= --benchmark-only --benchmark-disable-gc \
+		--benchmark-columns=min,median,rounds --benchmark-json=target/bench.json
+	$(BIN)/python benches/report.py target/bench.json
+
+## wheel: the wheel, in dist/
+wheel: .venv/installed
+	rm -rf dist
+	$(BIN)/maturin build --release --locked --out dist
+
+## lock: pin the development tools anew
+lock: .venv/installed
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+		--generate-hashes --group dev --extra cli --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf .venv dist target demo-output
+
+.venv/installed: requirements-dev.lock
+	$(PYTHON) -c 'import sys; sys.exit("turnout needs Python 3.11 or later: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	touch $@
+
+.venv/built: .venv/installed $(SOURCES)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@

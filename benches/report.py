@@ -1,0 +1,44 @@
+"""Prints what the benchmarks measured as one table: time of one step, and the ratio to the group's peer.
+
+Usage: report.py RESULTS.json, as pytest-benchmark wrote it. A round is 1,000 steps. Times are medians.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+STEPS = 1_000
+PEERS = ("dict of tuples", "test_select_by_random_choices", "test_bare_await")
+
+
+def label(entry: dict[str, Any]) -> str:
+    """What was measured, in words: the parameter that tells it from the others of its group."""
+    params = entry["params"] or {}
+    return str(params.get("name") or params.get("policy") or entry["name"])
+
+
+def main(path: Path) -> None:
+    """Reads the results and prints the table in Markdown."""
+    results = json.loads(path.read_text())
+    groups: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for entry in results["benchmarks"]:
+        groups[entry["group"]].append((label(entry), entry["stats"]["median"] / STEPS * 1e6))
+    cpu = results["machine_info"]["cpu"]
+    machine = f"{cpu.get('brand_raw', platform.machine())}, {cpu.get('count', '?')} cores"
+    print(f"\nMedian of one step; CPython {platform.python_version()}, {machine}\n")
+    print("| of 1,000 in a row | | µs each | beside the peer |")
+    print("|---|---|---:|---:|")
+    for group, rows in groups.items():
+        peer = next((time for name, time in rows if name in PEERS), None)
+        for name, time in sorted(rows, key=lambda row: row[1]):
+            ratio = "" if peer is None else f"{time / peer:.2f}"
+            print(f"| {group.removeprefix('1,000 ')} | {name} | {time:.3f} | {ratio} |")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,56 @@
+"""Deciding, beside a hand-written dict router and a list of lambdas on the same messages.
+
+Each round goes through the same 1,000 messages once; divide by 1,000 for one decision.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from workload import Message, dict_router, lambdas, messages, rules
+
+from turnout import Router, RuleSet
+
+MESSAGES = 1_000
+SIZES = (10, 100, 1_000)
+
+
+def router_of(count: int) -> Router:
+    destinations = {f"d{number}": {} for number in range(10)}
+    return Router(
+        {"message_router": {"destinations": destinations, "pools": {"all": {"destinations": list(destinations)}}}},
+        rules=[{**rule, "to": "all"} for rule in rules(count)],
+        default="all",
+    )
+
+
+def drive(decide: Callable[[Message], Any], batch: list[Message]) -> Callable[[], None]:
+    """A function that decides on every message of the batch and drops the answers."""
+
+    def run() -> None:
+        for message in batch:
+            decide(message)
+
+    return run
+
+
+CONTENDERS: dict[str, Callable[[int], Callable[[Message], Any]]] = {
+    "Router.route": lambda count: router_of(count).route,
+    "RuleSet.first": lambda count: RuleSet(rules(count)).first,
+    "list of lambdas": lambdas,
+    "dict of tuples": dict_router,
+}
+
+
+@pytest.mark.parametrize(("count", "name"), list(itertools.product(SIZES, CONTENDERS)))
+def test_first_match(benchmark: Any, count: int, name: str) -> None:
+    batch = messages(MESSAGES, count)
+    expected = [lambdas(count)(message) for message in batch]
+    decide = CONTENDERS[name](count)
+    answers = [decide(message) for message in batch]
+    assert [getattr(answer, "rule", answer) for answer in answers] == expected
+    benchmark.group = f"1,000 decisions, {count} rules"
+    benchmark(drive(decide, batch))

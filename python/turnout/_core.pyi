@@ -1,0 +1,274 @@
+"""The Rust half of turnout: matching, pools, leases. One crossing of the language boundary per decision.
+
+Everything here is safe to call from any number of threads at once, with or without a GIL. Times are in seconds,
+as floats; ids are strings. Exceptions are those of :mod:`turnout.errors`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, final
+
+__version__: str
+
+@final
+class Decision:
+    """Where a message goes, and why. Immutable."""
+
+    @property
+    def rule(self) -> str | None:
+        """Id of the rule that matched (content_based and custom_rules); None for the other stages and the default."""
+    @property
+    def stage(self) -> str:
+        """The rule family that decided: content_based, priority_based, destination_based, custom_rules or default."""
+    @property
+    def pool(self) -> str | None:
+        """Id of the pool; None where the message goes to dead letters."""
+    @property
+    def destination(self) -> str | None:
+        """Id of the destination; None where the message goes to dead letters."""
+    @property
+    def tier(self) -> int:
+        """Tier of the destination: 0 is primary, 1 and up are backups."""
+    @property
+    def reason(self) -> str:
+        """Why this destination: the policy's name, only_choice, spilled, degraded, panic, probe, pinned or dead_letter."""
+    @property
+    def panic(self) -> bool:
+        """Whether health was ignored because too few destinations are healthy."""
+    @property
+    def generation(self) -> int:
+        """Number of the configuration that decided, from 1."""
+    @property
+    def quality(self) -> float:
+        """Observed success rate of the destination, 0..1; 1.0 before any outcome."""
+    @property
+    def mode(self) -> Literal["first", "all"]:
+        """Whether the route names alternatives (first) or sends to every pool (all)."""
+    @property
+    def branches(self) -> tuple[Decision, ...]:
+        """Mode `all`: one decision a pool, this one first. Mode `first`: empty."""
+    def as_dict(self) -> dict[str, Any]:
+        """The decision as plain values, for JSON."""
+
+@final
+class Lease:
+    """A destination held for one message in flight. It ends exactly once.
+
+    Ending it again changes nothing and returns False. Dropped unended it counts as cancelled. As a context manager
+    (sync or async) its outcome comes from the block: success, failure on an exception, cancelled on
+    `asyncio.CancelledError`, `GeneratorExit` or `KeyboardInterrupt`.
+    """
+
+    @property
+    def destination(self) -> str:
+        """Id of the destination held."""
+    @property
+    def pool(self) -> str:
+        """Id of the pool it was taken from."""
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the message this is, from 1."""
+    @property
+    def generation(self) -> int:
+        """Number of the configuration that decided."""
+    @property
+    def is_probe(self) -> bool:
+        """Whether this is the trial of a destination on probation."""
+    @property
+    def reason(self) -> str:
+        """As `Decision.reason`."""
+    @property
+    def ended(self) -> bool:
+        """Whether an outcome was given."""
+    @property
+    def decision(self) -> Decision | None:
+        """The decision behind the lease; None for a lease of a bare `Pool`."""
+    def success(self) -> bool:
+        """Ends the lease: delivered. The time since it began enters the destination's latency."""
+    def failure(self, kind: str = "error") -> bool:
+        """Ends the lease: not delivered, by the destination's fault. `kind` is counted by name (64 names at most)."""
+    def overloaded(self, retry_after: float | None = None) -> bool:
+        """Ends the lease: the destination asks for a pause, of `retry_after` seconds if it said so."""
+    def cancel(self) -> bool:
+        """Ends the lease without credit or blame."""
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> Literal[False]: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> Literal[False]: ...
+
+@final
+class Plan:
+    """The route of one message, fixed to one generation; destinations are taken from it one attempt at a time."""
+
+    @property
+    def rule(self) -> str | None:
+        """As `Decision.rule`."""
+    @property
+    def stage(self) -> str:
+        """As `Decision.stage`."""
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Pools in order of preference (first), or all that receive the message (all). Empty: dead letter."""
+    @property
+    def mode(self) -> Literal["first", "all"]: ...
+    @property
+    def quorum(self) -> int:
+        """How many pools must deliver for the message to count as delivered: all, 1 (any), or n."""
+    @property
+    def generation(self) -> int:
+        """Number of the configuration that decided."""
+    @property
+    def resume(self) -> int | None:
+        """Set where the stage custom_rules was reached: the stage to go on from if no custom rule yields a route."""
+    def acquire(self, *, branch: int | None = None, exclude: Sequence[str] = (), attempt: int = 1) -> Lease:
+        """Holds a destination: of pool number `branch`, or of the first pool that has one.
+
+        `exclude` names destinations not to use (those already tried).
+
+        Raises:
+            NoDestinationError: none may receive the message now; `retry_at` says when one might.
+        """
+
+@final
+class RuleSet:
+    """Rules without routes: the matcher alone. Reads never wait for changes, and never see half of one."""
+
+    def __new__(cls, rules: Iterable[Mapping[str, Any]] | None = None) -> Self:
+        """Compiles rules: mappings of ``id`` (text), ``priority`` (int, default 0), ``when`` (CEL) and ``match`` (a pattern).
+
+        Raises:
+            RuleError: a rule cannot be compiled; the errors of further rules are in its ``others``.
+            ConfigError: a rule has unknown or missing keys.
+        """
+    def first(self, message: Any) -> str | None:
+        """Id of the rule that matches: of the highest priority, of those the one added first; None if none does.
+
+        ``message`` is a mapping, a dataclass, a pydantic model, or JSON as bytes. Only fields that rules name are read.
+
+        Raises:
+            MessageError: not a message, or a field that a rule needs holds no value rules can read.
+        """
+    def all(self, message: Any) -> list[str]:
+        """Ids of all rules that match, best first. Raises as :meth:`first`."""
+    def first_json(self, raw: bytes) -> str | None:
+        """As :meth:`first`, for JSON bytes; no Python objects are built from them."""
+    def all_json(self, raw: bytes) -> list[str]:
+        """As :meth:`all`, for JSON bytes."""
+    def first_many(self, messages: Iterable[Any]) -> list[str | None | Exception]:
+        """As :meth:`first` for each message, in order; a message that cannot be read has its MessageError in its place."""
+    def add(self, rule: Mapping[str, Any]) -> None:
+        """Adds a rule, behind those of equal priority. Raises as the constructor; the set is untouched then."""
+    def remove(self, id: str) -> bool:
+        """Removes a rule; whether there was one of that id."""
+    def explain(self, message: Any) -> dict[str, Any]:
+        """Why each rule matches or not: ``winner``, and ``rules``, best first, each with ``rule``, ``matched`` and, if it
+        does not match, the first ``predicate`` that failed, its ``field``, what was ``asked`` and what was ``seen``.
+        """
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the rules, in the order in which they are tried."""
+    def __len__(self) -> int: ...
+    def __contains__(self, id: str, /) -> bool: ...
+
+@final
+class Pool:
+    """Destinations under one balancing policy: the balancer alone."""
+
+    def __new__(
+        cls,
+        destinations: Iterable[str | Mapping[str, Any]],
+        *,
+        policy: str = "round_robin",
+        failover: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> Self:
+        """Builds a pool.
+
+        - ``destinations``: ids, or mappings of ``id``, ``weight`` (0-1,000,000, default 1), ``tier`` (0 is primary),
+          ``max_in_flight`` (default no cap) and ``clearance`` (public, internal, confidential, restricted).
+        - ``policy``: round_robin, weighted_round_robin, random, least_connections, weighted_least_connections,
+          response_time or health_based.
+        - ``failover``: ``eject`` and ``spill`` (bool), ``streak`` (failures in a row), ``recovery_time`` and
+          ``max_ejection_time`` (seconds), ``max_ejected_percent``, ``probation_successes``, ``panic_threshold`` (percent).
+        - ``seed``: makes random choices repeat, on one thread.
+
+        Raises:
+            ConfigError: unknown keys or values, a duplicate id, a gap in the tiers, or no destination at all.
+        """
+    def select(self, *, exclude: Sequence[str] = (), classification: str | None = None) -> str:
+        """Id of the destination for one message, which is not held.
+
+        Raises:
+            NoDestinationError: none may receive it now.
+        """
+    def acquire(self, *, exclude: Sequence[str] = (), classification: str | None = None) -> Lease:
+        """Holds a destination for one message. Raises as :meth:`select`."""
+    def drain(self, id: str) -> None:
+        """Gives the destination nothing new; what it holds finishes. Raises ConfigError for an unknown id."""
+    def enable(self, id: str) -> None:
+        """Puts a drained or disabled destination back into use."""
+    def disable(self, id: str) -> None:
+        """Takes the destination out of use, in panic too."""
+    def set_health(self, id: str, health: str) -> None:
+        """Sets what checks found: healthy, degraded (serves after the healthy ones) or unhealthy (does not serve)."""
+    def destinations(self) -> list[dict[str, Any]]:
+        """State and counts of each destination, as ``Router.stats().destinations`` has them."""
+    def __len__(self) -> int: ...
+
+@final
+class Histogram:
+    """Latencies in buckets of bounded relative error (about 3 %), from 1 microsecond to 1 hour; for many threads."""
+
+    def __new__(cls) -> Self: ...
+    def record(self, latency: float) -> None:
+        """Counts a latency in seconds; negative counts as 0."""
+    def quantile(self, q: float) -> float | None:
+        """The latency in seconds that the share ``q`` (0..1) stays within; None before the first."""
+    @property
+    def count(self) -> int:
+        """Latencies recorded."""
+
+class Router:
+    """Decisions of a router; :class:`turnout.Router` extends it. Names with an underscore are for it alone."""
+
+    def __new__(cls, spec: Mapping[str, Any], seed: int | None = None) -> Self: ...
+    def route(self, message: Any) -> Decision:
+        """Decides where a message goes, without holding the destination.
+
+        ``message`` is a mapping, a dataclass, a pydantic model, or JSON as bytes. Only fields that rules name are read.
+
+        Raises:
+            MessageError: not a message, or a field that is needed holds no value rules can read.
+            NoRouteError: no stage gave a route, and there is no default.
+            NoDestinationError: no destination of the route may receive the message now.
+            TurnoutError: an async custom rule was reached.
+        """
+    def route_json(self, raw: bytes) -> Decision:
+        """As :meth:`route`, for JSON bytes; no Python objects are built from them."""
+    def route_many(self, messages: Iterable[Any]) -> list[Decision | Exception]:
+        """As :meth:`route` for each message, in order; what :meth:`route` would raise stands in the message's place."""
+    def acquire(self, message: Any) -> Lease:
+        """Decides, and holds the destination. Raises as :meth:`route`; TurnoutError for a route of mode ``all``."""
+    def acquire_all(self, message: Any) -> list[Lease]:
+        """Decides, and holds a destination of every pool of the route: of mode ``all``, or the one of mode ``first``.
+
+        Raises:
+            NoDestinationError: a pool has none; none is held then.
+        """
+    @property
+    def generation(self) -> int:
+        """Number of the live configuration, from 1."""
+    def _plan(self, message: Any, start: int = 0) -> Plan:
+        """The route of a message, from stage number ``start`` on. Raises as :meth:`route`, but for destinations."""
+    def _plan_to(self, message: Any, target: str, rule: str) -> Plan:
+        """The route that custom rule ``rule`` gave: a pool's or destination's id."""
+    def _stage(self, message: Any, start: int = 0) -> str | int | None:
+        """The stage that decides; the number of the next stage where custom rules are to be asked; None for no route."""
+    def _explain(self, message: Any) -> dict[str, Any]: ...
+    def _reload(self, spec: Mapping[str, Any]) -> int: ...
+    def _set_admin(self, id: str, state: str) -> None: ...
+    def _set_health(self, id: str, health: str) -> None: ...
+    def _destinations(self) -> list[dict[str, Any]]: ...
+    def _pools(self) -> list[dict[str, Any]]: ...
+    def _events(self, since: int = 0) -> list[dict[str, Any]]: ...
+    def _stats(self) -> dict[str, Any]: ...

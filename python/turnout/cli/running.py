@@ -1,0 +1,104 @@
+"""The command ``run``: routes and delivers a file of messages, and shows what became of every one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from ..errors import ConfigError
+from ..router import Router
+from .feed import STDIN
+from .loading import AppOption, ConfigArgument, InputOption, SeedOption, open_router, open_source
+from .ndjson import LineReader
+from .output import fail, until_reader_leaves
+from .progress import Watcher, watcher
+from .session import Pace, Session
+from .summary import Summary
+
+
+def run(
+    config: ConfigArgument,
+    messages: InputOption = STDIN,
+    app: AppOption = None,
+    dead_letters: Annotated[
+        Path | None,
+        typer.Option(
+            "--dead-letters",
+            "--spool",
+            metavar="FILE",
+            help="Adds every message given up on to this file, as JSON lines.",
+        ),
+    ] = None,
+    rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="Messages a second, at most.")] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrency", min=1, max=1_000_000, help="Messages in the works at once. Default: as configured."
+        ),
+    ] = None,
+    drain: Annotated[
+        float, typer.Option("--drain", min=0, help="Seconds to settle what is in flight after SIGINT or SIGTERM.")
+    ] = 30.0,
+    seed: SeedOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON, for programs.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress; only what is wrong, and the summary.")
+    ] = False,
+) -> None:
+    """Routes and delivers messages, and shows what became of every one.
+
+    A line that is no message is named with its number, counted as rejected, and the rest goes on. Ctrl-C or SIGTERM
+    stops reading, settles what is in flight and prints the summary; a second one does not wait.
+
+    Exit code 0: everything was delivered. 1: something was rejected, dead-lettered, expired or is still waiting.
+    """
+    router = open_router(config, app=app, seed=seed, concurrency=concurrency)
+    if dead_letters is not None and router.config.dead_letters.max_kept == 0:
+        fail(
+            f"{config}: dead_letters.max_kept is 0, so there is nothing to write to {dead_letters}; set it to 1 or more"
+        )
+    pace = Pace(router.config.performance.concurrency, rate, drain)
+    with ExitStack() as files:
+        source = open_source(messages, config)
+        files.callback(source.close)
+        letters = None if dead_letters is None else files.enter_context(_opened(dead_letters))
+        reader, watching = LineReader(source.read), watcher(source.size, quiet=quiet)
+        try:
+            summary = asyncio.run(_run(router, reader, pace, watching, letters))
+        except ConfigError as error:  # a transport that cannot work
+            fail(str(error))
+    with until_reader_leaves():
+        if as_json:
+            summary.print_json()
+        else:
+            summary.print_tables([rule.id for rule in router.config.rules])
+    raise typer.Exit(summary.exit_code)
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("a", encoding="utf-8")
+    except (OSError, ValueError) as error:
+        fail(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}")
+
+
+async def _run(router: Router, reader: LineReader, pace: Pace, watching: Watcher, letters: TextIO | None) -> Summary:
+    session = Session(router, reader, pace, watching, letters)
+    began = time.monotonic()
+    await session.run()
+    return Summary(
+        seconds=time.monotonic() - began,
+        rejected=session.rejected,
+        routed=dict(session.routed),
+        failovers=session.failovers,
+        ledger=router.ledger,
+        stats=router.stats(),
+        events=router.events(),
+        stopped_by=session.stopped_by,
+        trouble=session.trouble,
+    )

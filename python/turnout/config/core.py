@@ -1,0 +1,74 @@
+"""A configuration as the core takes it: plain dicts, every default filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .root import RouterConfig
+from .topology import Quorum, RuleConfig
+
+
+def core_spec(config: RouterConfig) -> dict[str, Any]:
+    """What ``turnout._core.Router`` is made from. Rules that are not enabled are left out; references hold."""
+    urgent = config.urgent
+    return {
+        "stages": list(config.routing.routing_rules),
+        "rules": [_rule(rule) for rule in config.rules if rule.enabled],
+        "urgent": None if urgent is None else {"min_priority": urgent.min_priority, "pools": list(urgent.to)},
+        "default": config.default_pool,
+        "dead_letter": config.default_is_dead_letter,
+        "pools": [_pool(config, pool) for pool in config.pools],
+        "admin": {name: destination.admin for name, destination in config.destinations.items()},
+        "failover": _failover(config),
+    }
+
+
+def _rule(rule: RuleConfig) -> dict[str, Any]:
+    return {
+        **condition(rule),
+        "pools": list(rule.to),
+        "mode": rule.mode,
+        "quorum": _quorum(rule),
+    }
+
+
+def condition(rule: RuleConfig) -> dict[str, Any]:
+    """The rule alone, without its route: what a ``RuleSet`` takes."""
+    return {"id": rule.id, "priority": rule.priority, "when": rule.when, "match": rule.match}
+
+
+def _quorum(rule: RuleConfig) -> int:
+    """How many of the rule's pools must deliver."""
+    if isinstance(rule.on_partial_failure, Quorum):
+        return rule.on_partial_failure.quorum
+    return len(rule.to) if rule.on_partial_failure == "all" else 1
+
+
+def _pool(config: RouterConfig, pool: str) -> dict[str, Any]:
+    members = [
+        {
+            "id": member.id,
+            "weight": member.weight,
+            "tier": member.tier,
+            "max_in_flight": member.max_in_flight,
+            "clearance": member.clearance,
+        }
+        for member in config.members_of(pool)
+    ]
+    return {"id": pool, "policy": config.policy_of(pool), "destinations": members}
+
+
+def _failover(config: RouterConfig) -> dict[str, Any]:
+    """Without failover nothing is ejected and backups do not take over: the message's first destination is all."""
+    failover, automatic = config.failover, config.failover_mode == "automatic"
+    return {
+        "eject": automatic and failover.health_monitoring and config.load_balancing.health_checking,
+        "spill": automatic and failover.redundancy,
+        "health": config.load_balancing.health_checking,
+        "streak": failover.streak,
+        "recovery_time": failover.recovery_time,
+        "max_ejection_time": failover.max_ejection_time,
+        "max_ejected_percent": round(failover.max_ejected_percent),
+        "probation_successes": failover.probation_successes,
+        "panic_threshold": round(failover.panic_threshold),
+    }

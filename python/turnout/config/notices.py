@@ -1,0 +1,43 @@
+"""What a valid configuration says in vain: keys taken for compatibility with the specification, lanes never used."""
+
+from __future__ import annotations
+
+from .root import RouterConfig
+
+_ON_CALL = "the router does not optimize by itself yet; optimize_route does so when it is called"
+
+NOT_YET: dict[tuple[str, str], str] = {
+    ("routing", "optimization"): "the optimizer's weights do not take part in balancing yet",
+    ("load_balancing", "dynamic_adjustment"): "weights do not follow the observed load yet",
+    ("optimization", "optimize_performance"): _ON_CALL,
+    ("optimization", "optimize_cost"): _ON_CALL,
+    ("optimization", "optimize_quality"): _ON_CALL,
+    ("optimization", "learning"): _ON_CALL,
+    ("performance", "caching"): "matches are not remembered yet; every message is matched anew",
+    ("performance", "optimization"): "routing does not tune itself yet",
+    ("quality", "learning"): "nothing is learned from quality figures yet",
+}
+"""Switches whose `true` has no effect in this release, and why."""
+
+ALWAYS_ON: dict[tuple[str, str], str] = {
+    ("load_balancing", "performance_monitoring"): "latencies and outcomes are always measured",
+    ("failover", "performance_tracking"): "failovers and recoveries are always counted",
+    ("quality", "quality_metrics"): "quality is always measured",
+}
+"""Switches whose `false` has no effect, and why."""
+
+
+def notices(config: RouterConfig) -> list[str]:
+    """One sentence for everything in ``config`` that has no effect; empty if all of it has."""
+    found = [
+        f"{section}.{key}: {str(idle).lower()} has no effect: {reason}"
+        for table, idle in ((NOT_YET, True), (ALWAYS_ON, False))
+        for (section, key), reason in table.items()
+        if getattr(getattr(config, section), key) is idle
+    ]
+    stages = config.routing.routing_rules
+    if config.rules and "content_based" not in stages:
+        found.append("rules: never tried, for routing.routing_rules does not list content_based")
+    if config.urgent is not None and "priority_based" not in stages:
+        found.append("urgent: never tried, for routing.routing_rules does not list priority_based")
+    return found

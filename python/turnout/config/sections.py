@@ -1,0 +1,216 @@
+"""The sections of the specification: routing, load balancing, failover, optimization, performance, quality.
+
+A switch that is None was not given; :class:`~.root.RouterConfig` says what holds then.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from .duration import Duration, PositiveDuration
+from .model import Count, Finding, Model, ModelError, Number, Switch
+
+Stage = Literal["content_based", "priority_based", "destination_based", "custom_rules"]
+STAGES: tuple[str, ...] = get_args(Stage)
+"""The families of rules, each a stage of routing."""
+
+Policy = Literal[
+    "round_robin",
+    "weighted_round_robin",
+    "random",
+    "least_connections",
+    "weighted_least_connections",
+    "response_time",
+    "health_based",
+]
+POLICIES: tuple[str, ...] = get_args(Policy)
+"""The balancing policies of this release."""
+
+FailoverMode = Literal["automatic", "manual", "off"]
+
+
+def _stages(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        texts = [item for item in value if isinstance(item, str)]
+        twice = sorted({text for text in texts if texts.count(text) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(map(repr, twice))} is listed twice; each stage is tried once")
+    return value
+
+
+def _mode(value: object) -> object:
+    """YAML 1.1 writers turn an unquoted ``off`` into false."""
+    return "off" if value is False else value
+
+
+class RoutingConfig(Model):
+    """How a message finds its route."""
+
+    routing_rules: Annotated[
+        tuple[Stage, ...],
+        Field(min_length=1),
+        BeforeValidator(_stages, Annotated[list[Stage], Field(min_length=1)]),
+    ] = Field(
+        default=("content_based", "priority_based", "destination_based"),
+        description="Stages in the order they are tried; the first that yields a route decides. content_based: the "
+        "rules. priority_based: an urgent message takes the urgent lane. destination_based: the message names its "
+        "destination. custom_rules: Python callables.",
+        json_schema_extra={"uniqueItems": True},
+    )
+    load_balancing: Policy | None = Field(
+        default=None,
+        description="Balancing policy of pools that name none. Default: load_balancing.algorithm, or round_robin.",
+    )
+    failover: Annotated[FailoverMode | None, BeforeValidator(_mode, FailoverMode | Literal[False] | None)] = Field(
+        default=None,
+        description="What happens when a destination fails. automatic: another one is tried. manual, off: "
+        "further attempts go to the same one; with manual, moving on is left to you, as by draining it. "
+        "Default: automatic.",
+    )
+    validation: Switch = Field(
+        default=True,
+        description="Whether the envelope of a message is checked as a whole before it is delivered, not only what "
+        "rules read; false: what is wrong there is replaced by a default.",
+    )
+    optimization: Switch = Field(default=False, description="Whether the optimizer's weights take part in balancing.")
+
+
+class LoadBalancingConfig(Model):
+    """How a destination is picked from a pool."""
+
+    algorithm: Policy | None = Field(
+        default=None, description="Balancing policy of pools that name none; the same as routing.load_balancing."
+    )
+    health_checking: Switch = Field(
+        default=True, description="Whether failing destinations are ejected from their pools."
+    )
+    dynamic_adjustment: Switch = Field(default=False, description="Whether weights follow the observed load.")
+    failover: Switch | None = Field(
+        default=None, description="false turns failover off. Default: as routing.failover, which it may not contradict."
+    )
+    performance_monitoring: Switch = Field(default=True, description="Whether latencies and outcomes are measured.")
+
+
+class FailoverConfig(Model):
+    """When a destination is taken out of its pool, and how it comes back."""
+
+    automatic: Switch | None = Field(
+        default=None,
+        description="true: the next destination is tried by itself; false: failover is manual. "
+        "Default: as routing.failover, which it may not contradict.",
+    )
+    redundancy: Switch = Field(default=True, description="Whether backup destinations (tier 1 and up) take over.")
+    recovery_time: PositiveDuration = Field(
+        default=30.0,
+        description="How long a destination's first ejection lasts; each further one lasts longer by as much.",
+    )
+    health_monitoring: Switch = Field(default=True, description="Whether outcomes of deliveries decide on ejection.")
+    performance_tracking: Switch = Field(
+        default=True, description="Whether failovers and recoveries are counted and timed."
+    )
+    streak: Count = Field(default=5, ge=1, le=1_000_000, description="Failures in a row that eject a destination.")
+    max_ejected_percent: Number = Field(
+        default=10.0,
+        ge=0,
+        le=100,
+        description="Share of a pool that may be ejected at once, in percent; one always may.",
+    )
+    max_ejection_time: PositiveDuration = Field(default=300.0, description="The longest an ejection lasts.")
+    panic_threshold: Number = Field(
+        default=50.0,
+        ge=0,
+        le=100,
+        description="Share of healthy destinations, in percent, below which a pool with nowhere left to spill uses "
+        "all of them, the ejected included. 0: never.",
+    )
+    probation_successes: Count = Field(
+        default=2, ge=1, le=1_000_000, description="Successes in a row that end a destination's probation."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FailoverConfig:
+        if self.recovery_time > self.max_ejection_time:
+            message = "longer than max_ejection_time; raise that too"
+            raise ModelError([Finding(("recovery_time",), message)])
+        return self
+
+
+class OptimizationConfig(Model):
+    """What the optimizer works towards."""
+
+    optimize_performance: Switch = Field(default=False, description="Whether low latency is an objective.")
+    optimize_cost: Switch = Field(default=False, description="Whether low cost (destinations.*.cost) is an objective.")
+    optimize_quality: Switch = Field(default=False, description="Whether a high success rate is an objective.")
+    learning: Switch = Field(default=False, description="Whether weights are learned from outcomes while running.")
+
+
+class PerformanceConfig(Model):
+    """Time and memory a router may take."""
+
+    timeout: PositiveDuration = Field(
+        default=5.0, description="Time for one message, all attempts together; its own deadline may be sooner."
+    )
+    caching: Switch = Field(default=False, description="Whether the rules that equal messages matched are remembered.")
+    parallel_processing: Switch = Field(
+        default=True,
+        description="Whether the pools of a route with mode all are served at the same time; "
+        "false: one after the other.",
+    )
+    optimization: Switch = Field(default=False, description="Whether routing tunes itself while running.")
+    concurrency: Count = Field(default=256, ge=1, le=1_000_000, description="Messages settled at once.")
+    max_waiting: Count = Field(
+        default=100_000,
+        ge=1,
+        le=100_000_000,
+        description="Messages accepted and waiting in memory; while there are as many, accepting another waits.",
+    )
+
+
+class RetryConfig(Model):
+    """How often, and how soon, a failed delivery is tried again."""
+
+    max_attempts: Count = Field(default=4, ge=1, le=1_000, description="Attempts for one message, the first included.")
+    base_delay: Duration = Field(default=0.05, description="Longest wait before the second attempt; doubles each time.")
+    max_delay: Duration = Field(default=2.0, description="Longest wait before any attempt.")
+    budget_percent: Number = Field(
+        default=20.0,
+        ge=0,
+        le=1_000,
+        description="Further attempts allowed, in percent of first ones; shared by all messages.",
+    )
+    budget_per_second: Number = Field(
+        default=10.0, ge=0, le=1_000_000, description="Further attempts allowed each second besides budget_percent."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RetryConfig:
+        if self.base_delay > self.max_delay:
+            raise ModelError([Finding(("base_delay",), "longer than max_delay; raise that too")])
+        return self
+
+
+class DeadLetterConfig(Model):
+    """What is kept of messages that were given up on."""
+
+    max_kept: Count = Field(
+        default=100_000,
+        ge=0,
+        le=100_000_000,
+        description="Dead letters kept in memory; while there are as many, nothing new is accepted. "
+        "0: they are counted, not kept.",
+    )
+
+
+class QualityConfig(Model):
+    """How failures are met, and what is measured."""
+
+    error_recovery: Switch = Field(
+        default=True, description="Whether a failed delivery is tried again; false: one attempt."
+    )
+    failover_support: Switch | None = Field(
+        default=None, description="false turns failover off. Default: as routing.failover, which it may not contradict."
+    )
+    quality_metrics: Switch = Field(default=True, description="Whether the quality of decisions is measured.")
+    learning: Switch = Field(default=False, description="Whether quality figures are learned from while running.")

@@ -1,0 +1,103 @@
+"""Messages under way: what delivery keeps of one between its acceptance and its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .records import Attempt, Branch, Delivery, Reason, Status
+
+if TYPE_CHECKING:
+    from .._core import Plan
+
+
+class Turn:
+    """A place in the lanes, held or not, and the order in which it is waited for."""
+
+    __slots__ = ("held", "number", "priority")
+
+    def __init__(self, priority: int, number: int) -> None:
+        self.priority = priority
+        self.number = number
+        """Of the message, counted from acceptance: earlier ones go first among equals."""
+        self.held = False
+
+
+class Job(Turn):
+    """A message from its acceptance to its end. Its turn is that of the branch which its own task attends to."""
+
+    __slots__ = (
+        "deadline", "delivery", "detail", "expires", "id", "message", "plan", "reason", "runs", "started",
+    )  # fmt: skip
+
+    def __init__(self, name: str, message: object, priority: int, number: int, expires: float | None) -> None:
+        super().__init__(priority, number)
+        self.id = name
+        self.message = message
+        self.expires = expires
+        """The message's own deadline, in Unix seconds."""
+        self.started = 0.0
+        """When it was accepted, in the loop's time; 0 until then."""
+        self.deadline = 0.0
+        """When its time is up, in the loop's time."""
+        self.plan: Plan | None = None
+        self.runs: list[Run] = []
+        """One a branch with mode ``all``, one in all with mode ``first``; none before there is a plan with pools."""
+        self.reason: Reason | None = None
+        """Why it was given up before there was any run."""
+        self.detail = ""
+        self.delivery: Delivery | None = None
+        """Set once, when it is settled."""
+
+    def failed(self, reason: Reason, detail: str) -> None:
+        """Ends what has not ended of it."""
+        for run in self.runs:
+            run.failed(reason, detail)
+        if self.reason is None:
+            self.reason, self.detail = reason, detail
+
+
+class Run:
+    """The attempts at a message in one branch, as they go on."""
+
+    __slots__ = (
+        "attempts", "destination", "detail", "index", "job", "plan", "pool", "pools", "reason", "status", "turn",
+        "value",
+    )  # fmt: skip
+
+    def __init__(self, job: Job, plan: Plan, pools: tuple[str, ...], index: int | None, turn: Turn) -> None:
+        self.job = job
+        self.plan = plan
+        self.pools = pools
+        """Pools it may use, in order of preference."""
+        self.index = index
+        """Number of the branch; None with mode ``first``."""
+        self.turn = turn
+        self.attempts: list[Attempt] = []
+        self.status: Status | None = None
+        self.pool: str | None = None
+        self.destination: str | None = None
+        self.reason: Reason | None = None
+        self.detail: str | None = None
+        self.value: Any = None
+
+    def delivered(self, pool: str, destination: str, value: object) -> None:
+        """Ends it: the destination took the message."""
+        self.status, self.pool, self.destination, self.value = "delivered", pool, destination, value
+
+    def failed(self, reason: Reason, detail: str) -> None:
+        """Ends it, unless it has ended."""
+        if self.status is None:
+            self.status = "expired" if reason == "deadline" else "dead_lettered"
+            self.reason, self.detail = reason, detail
+
+    def branch(self) -> Branch:
+        """The record of it."""
+        return Branch(
+            pool=self.pool or self.pools[0],
+            status=self.status or "dead_lettered",
+            destination=self.destination,
+            attempts=tuple(self.attempts),
+            reason=self.reason,
+            detail=self.detail,
+            value=self.value,
+        )

@@ -1,0 +1,60 @@
+"""What deliveries need to know of the configuration, with every default filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..config import RouterConfig
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySettings:
+    """Settings of a :class:`~turnout.delivery.deliverer.Deliverer`. Times in seconds."""
+
+    timeout: float = 5.0
+    """For one message from acceptance on, waiting and all attempts together."""
+    concurrency: int = 256
+    """Messages settled at once; with parallel branches, each branch counts."""
+    max_waiting: int = 100_000
+    """Messages accepted and not yet under way; beyond it ``accept`` and ``dispatch`` wait."""
+    parallel: bool = True
+    """Whether the pools of a route with mode ``all`` are delivered to at once rather than one after another."""
+    validation: bool = True
+    """Whether a message is checked before it is accepted."""
+    max_attempts: int = 4
+    """Attempts of one message, or of one branch of it, the first included."""
+    base_delay: float = 0.05
+    max_delay: float = 2.0
+    budget_percent: float = 20.0
+    budget_per_second: float = 10.0
+    failover: bool = True
+    """Whether a further attempt goes to another destination; else all attempts go to the first one."""
+    max_kept: int = 100_000
+    """Dead letters kept; when there are as many, nothing new is accepted. 0: they are counted and not kept."""
+
+    custom_rules: bool = True
+    """Whether the stage of that name is configured; else deciding never has to await."""
+
+    @classmethod
+    def of(cls, config: RouterConfig | DeliverySettings) -> DeliverySettings:
+        """The settings that a configuration gives; settings give themselves."""
+        if isinstance(config, DeliverySettings):
+            return config
+        performance, retries = config.performance, config.retries
+        return cls(
+            timeout=performance.timeout,
+            concurrency=performance.concurrency,
+            max_waiting=performance.max_waiting,
+            parallel=performance.parallel_processing,
+            validation=config.routing.validation,
+            max_attempts=config.max_attempts,
+            base_delay=retries.base_delay,
+            max_delay=retries.max_delay,
+            budget_percent=retries.budget_percent,
+            budget_per_second=retries.budget_per_second,
+            failover=config.failover_mode == "automatic",
+            max_kept=config.dead_letters.max_kept,
+            custom_rules="custom_rules" in config.routing.routing_rules,
+        )

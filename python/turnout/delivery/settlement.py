@@ -1,0 +1,93 @@
+"""How a message ended, from how its branches did: the delivery that is reported, the dead letters that are kept."""
+
+from __future__ import annotations
+
+import time
+
+from .jobs import Job, Run
+from .records import DeadLetter, Delivery, Reason, Status
+
+
+def delivery_of(job: Job, elapsed: float) -> Delivery:
+    """What became of a message whose runs have all ended. ``elapsed``: seconds since it was accepted."""
+    plan, runs = job.plan, job.runs
+    rule, stage = (None, None) if plan is None else (plan.rule, plan.stage)
+    if len(runs) == 1 and runs[0].index is None:
+        run = runs[0]
+        return Delivery(
+            job.id, run.status or "dead_lettered", rule, stage, run.pool, run.destination, tuple(run.attempts),
+            run.reason, run.detail, run.value, elapsed,
+        )  # fmt: skip
+    if plan is None or not runs:
+        status: Status = "expired" if job.reason == "deadline" else "dead_lettered"
+        return Delivery(
+            job.id, status, rule, stage, None, None, (), job.reason or "internal", job.detail, None, elapsed
+        )
+    took = [run for run in runs if run.status == "delivered"]
+    attempts = tuple(attempt for run in runs for attempt in run.attempts)
+    branches = tuple(run.branch() for run in runs)
+    first = took[0] if took else None
+    pool, destination, value = (first.pool, first.destination, first.value) if first else (None, None, None)
+    if len(took) >= plan.quorum:
+        return Delivery(
+            job.id, "delivered", rule, stage, pool, destination, attempts, None, None, value, elapsed, branches
+        )
+    failed = [run for run in runs if run.status != "delivered"]
+    status = "expired" if all(run.status == "expired" for run in failed) else "dead_lettered"
+    words = "; ".join(f"{run.pools[0]}: {run.detail}" for run in failed)
+    detail = f"{len(took)} of {len(runs)} pools delivered, {plan.quorum} are needed; {words}"
+    reason = _common_reason(failed)
+    return Delivery(
+        job.id, status, rule, stage, pool, destination, attempts, reason, detail, value, elapsed, branches
+    )
+
+
+def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
+    """The dead letters of a message: one if it was not delivered, else one for each branch of it that failed."""
+    at = time.time()
+    if delivery.status != "delivered":
+        pools = job.plan.pools if job.plan is not None else ()
+        return [
+            DeadLetter(
+                id=job.id,
+                message=job.message,
+                status=delivery.status,
+                reason=delivery.reason or "internal",
+                detail=delivery.detail or "",
+                rule=delivery.rule,
+                stage=delivery.stage,
+                pool=pools[0] if len(pools) == 1 else None,
+                attempts=delivery.attempts,
+                branches=delivery.branches,
+                partial=False,
+                priority=job.priority,
+                at=at,
+                elapsed=delivery.elapsed,
+            )
+        ]
+    return [
+        DeadLetter(
+            id=job.id,
+            message=job.message,
+            status=branch.status,
+            reason=branch.reason or "internal",
+            detail=branch.detail or "",
+            rule=delivery.rule,
+            stage=delivery.stage,
+            pool=branch.pool,
+            attempts=branch.attempts,
+            branches=(),
+            partial=True,
+            priority=job.priority,
+            at=at,
+            elapsed=delivery.elapsed,
+        )
+        for branch in delivery.branches
+        if branch.status != "delivered"
+    ]
+
+
+def _common_reason(failed: list[Run]) -> Reason:
+    reasons = {run.reason for run in failed}
+    only = reasons.pop() if len(reasons) == 1 else None
+    return only or "branches"

@@ -1,0 +1,130 @@
+"""Decisions, and the results they are reported in: what ``route_message``, ``balance_load``, ``manage_failover`` share.
+
+A destination is picked by taking a lease and cancelling it at once, so that picking has one way only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ._core import Decision, Plan
+from .config import FailoverConfig
+from .errors import NoDestinationError, NoRouteError, TurnoutError
+from .poolview import PoolView
+from .reports import PoolMember
+from .results import FailoverResult, LoadBalancingResult
+from .router import Router
+
+
+def given(name: str | None) -> str:
+    """The pool or destination of a decision that is known to have one."""
+    if name is None:
+        raise NoRouteError("the message is for dead letters")
+    return name
+
+
+def _decided(plan: Plan, branch: int | None, exclude: Sequence[str] = ()) -> Decision:
+    """Picks a destination without keeping it."""
+    lease = plan.acquire(branch=branch, exclude=exclude)
+    lease.cancel()
+    if lease.decision is None:
+        raise TurnoutError("a lease of a plan came without its decision")
+    return lease.decision
+
+
+def choose(plan: Plan) -> tuple[list[Decision], list[str]]:
+    """A destination, or one of every pool with mode ``all``; and the pools that have none though the quorum is met."""
+    if plan.mode == "first":
+        return [_decided(plan, None)], []
+    decisions, failed = [], []
+    for branch in range(len(plan.pools)):
+        try:
+            decisions.append(_decided(plan, branch))
+        except NoDestinationError as error:
+            failed.append(error)
+    if failed and len(decisions) < max(plan.quorum, 1):
+        raise failed[0]
+    return decisions, [f"branch_failed: {error}" for error in failed]
+
+
+def pick(router: Router, view: PoolView, message: Any) -> Decision:
+    """A destination of one pool, of those that the view shows."""
+    plan = router._plan_to({} if message is None else message, view.pool.id, "balance_load")
+    shown = {one.id for one in view.members}
+    return _decided(plan, None, [one.id for one in view.pool.destinations if one.id not in shown])
+
+
+def balancing_result(router: Router, view: PoolView, decision: Decision) -> LoadBalancingResult:
+    """What was picked of a pool, and the state it was picked from."""
+    selected = given(decision.destination)
+    warnings = view.health_warnings()
+    if decision.panic:
+        warnings.append(f"panic: health was ignored, for only {view.pool.healthy_ratio:.0%} are healthy")
+    if (warning := view.performance_warning(selected)) is not None:
+        warnings.append(warning)
+    return LoadBalancingResult(
+        selected_destination=view.destination(selected),
+        load_distribution=view.load_distribution(),
+        health_status=view.health_status(),
+        performance=view.performance(selected),
+        algorithm=view.pool.policy,
+        reason=decision.reason,
+        degraded=tuple(warnings),
+    ).with_router(router)
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """Who serves a pool now."""
+
+    state: Literal["primary", "failed_over", "panic", "exhausted"]
+    active: str | None
+    """Id of the destination that serves; None if none does."""
+    retry_at: float | None = None
+    problem: str | None = None
+    """Why none does."""
+
+
+def _serving(router: Router, view: PoolView, primary: PoolMember, decision: Decision | None) -> _Serving:
+    """By the decision if there is one, else the primary if it is eligible; else the core is asked who it would be."""
+    if decision is None:
+        if primary.eligible:
+            return _Serving("primary", primary.id)
+        try:
+            decision = pick(router, view, None)
+        except NoDestinationError as error:
+            return _Serving("exhausted", None, error.retry_at, str(error))
+    if decision.panic:
+        return _Serving("panic", decision.destination)
+    return _Serving("primary" if decision.tier == primary.tier else "failed_over", decision.destination)
+
+
+def failover_result(
+    router: Router, view: PoolView, settings: FailoverConfig, decision: Decision | None
+) -> FailoverResult:
+    """Who serves, who stands by, and how recovery goes. ``decision``: what was picked of this pool, if anything."""
+    events = router.events()
+    primary = view.primary()
+    others = [one for one in view.ranked() if one.id != primary.id] if settings.redundancy else []
+    standby = [one for one in others if one.eligible]
+    serving = _serving(router, view, primary, decision)
+    warnings = []
+    if serving.problem is not None and standby:
+        held = f"{primary.id} is out and failover is not automatic; it could go to {standby[0].id}"
+        warnings.append(f"failover_held: {held}")
+    elif serving.problem is not None:
+        warnings.append(f"exhausted: {serving.problem}")
+    if settings.redundancy and not standby:
+        warnings.append("no_backup: redundancy is asked for, and no other destination can serve")
+    warnings += view.recovery_warnings() + view.monitoring_warnings(settings)
+    return FailoverResult(
+        primary_destination=view.destination(primary.id),
+        backup_destinations=tuple(view.destination(one.id) for one in others),
+        failover_status=view.failover_status(serving.state, events, serving.retry_at),
+        recovery_metrics=view.recovery_metrics(settings, events),
+        health_status=view.health_status(),
+        active_destination=None if serving.active is None else view.destination(serving.active),
+        degraded=tuple(warnings),
+    ).with_router(router)

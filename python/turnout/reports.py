@@ -1,0 +1,230 @@
+"""What a router says about itself: statistics, events, explanations. A leaf: it knows no other module but its base.
+
+Everything is frozen and made of plain values, so it may be kept, compared, pickled and, by ``as_dict``, printed as
+JSON. Numbers are of the moment of the call: counters are read while other threads go on counting, so sums over
+destinations may differ by what was in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+__all__ = [
+    "DecisionTimes", "DestinationStats", "Event", "Explanation", "PoolMember", "PoolStats", "Report",
+    "RuleExplanation", "Stats",
+]  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True)
+class Report:
+    """Base of every report and result."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The whole of it as plain dicts, lists, texts and numbers, for JSON."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+
+@dataclass(frozen=True)
+class DestinationStats(Report):
+    """One destination's live state and its counters since it was first configured; both survive a reload."""
+
+    id: str
+    admin: str
+    """``enabled``, ``draining`` (nothing new, what is held finishes) or ``disabled``."""
+    health: str
+    """``healthy``, ``degraded`` or ``unhealthy``: as reported, not judged from outcomes."""
+    breaker: str
+    """``closed``, ``ejected`` or ``probation``: judged from outcomes."""
+    ejected_for: float | None
+    """Seconds until the ejection ends; None unless ejected."""
+    in_flight: int
+    """Leases held now."""
+    attempts: int
+    """Leases taken."""
+    successes: int
+    failures: int
+    overloaded: int
+    """Leases that ended with the destination asking for a pause."""
+    cancelled: int
+    """Leases that ended without credit or blame."""
+    ejections: int
+    recoveries: int
+    success_rate: float
+    """Recent share of successes, 0..1, weighted to the latest; 1.0 before any outcome."""
+    latency_ms: float | None
+    """Peak EWMA of the latency; like all latencies in milliseconds, of successes only, None before the first."""
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    failure_kinds: Mapping[str, int]
+    """Failures by the kind they were reported with."""
+
+    @property
+    def outcomes(self) -> int:
+        """Leases that ended with credit or blame: successes, failures and overloaded."""
+        return self.successes + self.failures + self.overloaded
+
+    @property
+    def state(self) -> str:
+        """One word for all axes, the gravest: disabled, draining, unhealthy, ejected, probation, degraded, healthy."""
+        if self.admin != "enabled":
+            return self.admin
+        if self.health == "unhealthy":
+            return self.health
+        return self.health if self.breaker == "closed" else self.breaker
+
+
+@dataclass(frozen=True)
+class PoolMember(Report):
+    """A destination's place in a pool."""
+
+    id: str
+    weight: float
+    """Relative to the other destinations of its tier; 0 receives nothing."""
+    tier: int
+    """0 is primary, 1 and up are backups."""
+    clearance: str | None
+    """Highest classification it may receive; None for no bound."""
+    max_in_flight: int | None
+    """Most leases at once; None for no bound."""
+    eligible: bool
+    """Whether it may receive something now."""
+
+
+@dataclass(frozen=True)
+class PoolStats(Report):
+    """A pool, and who of it may receive something now."""
+
+    id: str
+    policy: str
+    destinations: tuple[PoolMember, ...]
+    """In the order of the configuration."""
+    healthy_ratio: float
+    """Share of the pool's destinations that are healthy, 0..1."""
+
+
+@dataclass(frozen=True)
+class DecisionTimes(Report):
+    """How long decisions took, in nanoseconds, by those that were timed (one in 32). None before the first."""
+
+    p50: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True)
+class Stats(Report):
+    """A router's counters since it was made, and the state of its pools and destinations."""
+
+    decisions: int
+    """Messages routed, with or without a lease; those without a route among them."""
+    no_route: int
+    """Messages that no stage and no default had a route for."""
+    by_rule: Mapping[str, int]
+    """Decisions by the id of the rule, of the rules there are now."""
+    generation: int
+    """Number of the live configuration, from 1."""
+    decision_ns: DecisionTimes
+    destinations: Mapping[str, DestinationStats]
+    pools: Mapping[str, PoolStats]
+
+    @classmethod
+    def from_core(
+        cls,
+        destinations: Sequence[Mapping[str, Any]],
+        pools: Sequence[Mapping[str, Any]],
+        stats: Mapping[str, Any],
+    ) -> Stats:
+        """The report made from what the core's ``_destinations``, ``_pools`` and ``_stats`` return."""
+        return cls(
+            decisions=stats["decisions"],
+            no_route=stats["no_route"],
+            by_rule=dict(stats["by_rule"]),
+            generation=stats["generation"],
+            decision_ns=DecisionTimes(_nanoseconds(stats["decision_p50"]), _nanoseconds(stats["decision_p99"])),
+            destinations={one["id"]: DestinationStats(**_known(DestinationStats, one)) for one in destinations},
+            pools={one["id"]: _pool(one) for one in pools},
+        )
+
+
+def _nanoseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e9
+
+
+def _pool(core: Mapping[str, Any]) -> PoolStats:
+    members = tuple(PoolMember(**_known(PoolMember, one)) for one in core["destinations"])
+    return PoolStats(core["id"], core["policy"], members, core["healthy_ratio"])
+
+
+def _known(kind: type[Report], core: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that ``kind`` has fields for: the core may count more than it reports."""
+    return {field.name: core[field.name] for field in fields(kind)}
+
+
+@dataclass(frozen=True)
+class RuleExplanation(Report):
+    """Why one rule matched the message, or why not. If it matched, all but the first two are None."""
+
+    id: str
+    matched: bool
+    failed_predicate: str | None = None
+    """Source of the first test that did not hold."""
+    field: str | None = None
+    """The field that test reads, such as ``message.channel``; None where it reads none, or several."""
+    asked: str | None = None
+    """Whether the test should have been ``true`` or ``false`` (it stands below a negation)."""
+    seen: str | None = None
+    """What stood there instead, shortened."""
+
+
+@dataclass(frozen=True)
+class Explanation(Report):
+    """Every rule considered for one message, best first, and which matched."""
+
+    winner: str | None
+    """Id of the first rule that matches; None if none does."""
+    stage: str | None
+    """The rule family that decides, or ``default``; None if the message has no route."""
+    rules: tuple[RuleExplanation, ...]
+    """In the order they are tried: the higher priority first, then the earlier in the file."""
+
+    @classmethod
+    def from_core(cls, core: Mapping[str, Any], stage: str | None = None) -> Explanation:
+        """The explanation made from the core's plain dicts; the stage is known to the router."""
+        rules = tuple(
+            RuleExplanation(one["rule"], one["matched"], one["predicate"], one["field"], one["asked"], one["seen"])
+            for one in core["rules"]
+        )
+        return cls(core["winner"], stage, rules)
+
+
+@dataclass(frozen=True)
+class Event(Report):
+    """Something that changed who may receive messages."""
+
+    seq: int
+    """Number of the event, from 1, without gaps; older ones are dropped first."""
+    at: float
+    """Unix seconds."""
+    destination: str
+    kind: str
+    """``ejected``, ``probation``, ``recovered``, ``health`` or ``admin``."""
+    reason: str
+    """Why, in words."""
+
+    @classmethod
+    def from_core(cls, core: Mapping[str, Any]) -> Event:
+        """The event made from the core's plain dict."""
+        return cls(**_known(cls, core))

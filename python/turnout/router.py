@@ -1,0 +1,347 @@
+"""The router: decisions in Rust, deliveries in asyncio, one object for both.
+
+``route``, ``acquire`` and their kin are methods of the Rust class that :class:`Router` extends, so deciding has no
+Python frame in between. What is here: configuration, custom rules, and handing deliveries to
+:class:`~turnout.delivery.Deliverer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+from . import _core
+from .config import RouterConfig, extend, load_dict, load_file
+from .config.core import condition, core_spec
+from .delivery import DeadLetters, Deliverer, Delivery, Ledger
+from .errors import ConfigError, MessageError, Problem, RuleError, TurnoutError
+from .reports import Event, Explanation, Stats
+from .transports import Function, Transports
+
+_log = logging.getLogger("turnout")
+
+CustomRule: TypeAlias = Callable[[Any], str | None | Awaitable[str | None]]
+"""Takes the message; returns the id of a pool or destination, or None for no opinion. May be ``async``."""
+
+
+class Router(_core.Router):
+    """Routes messages by rules to pools of destinations, and delivers them.
+
+    Deciding (``route``, ``route_json``, ``route_many``, ``acquire``, ``explain``) works at once, from any thread.
+    Delivering (``dispatch``, ``accept``, ``join``) works inside ``async with router:``.
+    """
+
+    config: RouterConfig
+    """The live configuration."""
+
+    def __new__(
+        cls,
+        config: RouterConfig | Mapping[str, Any] | None = None,
+        *,
+        rules: Sequence[Mapping[str, Any]] | None = None,
+        pools: Mapping[str, Any] | None = None,
+        destinations: Mapping[str, Any] | None = None,
+        default: str | None = None,
+        seed: int | None = None,
+    ) -> Self:
+        """Builds a router.
+
+        - ``config``: a :class:`~turnout.config.RouterConfig`, or a mapping of its shape.
+        - ``rules``, ``pools``, ``destinations``, ``default``: what comes from code besides, as in the configuration.
+        - ``seed``: makes random choices repeat, on one thread; None for a different run each time.
+
+        Raises:
+            ConfigError: with every problem found, and its place if the configuration was read from a file.
+        """
+        code = _code(rules, pools, destinations, default)
+        loaded = load_dict(config if config is not None else {}, code=code)
+        try:
+            self = super().__new__(cls, core_spec(loaded), seed)
+        except RuleError as error:
+            raise _located(loaded, error) from None
+        _check_disabled(loaded)
+        self.config = loaded
+        self._code = code
+        self._custom: dict[str, CustomRule] = {}
+        self._custom_failures: dict[str, int] = {}
+        self._transports = Transports(_urls(loaded))
+        self._deliverer = Deliverer(self, loaded, self._transports, decide=self._decide)
+        return self
+
+    @classmethod
+    def from_yaml(cls, path: str | PathLike[str], **code: Any) -> Self:
+        """A router from a YAML (or JSON, by its name) file; ``code`` as for the constructor.
+
+        Raises:
+            ConfigError: the file cannot be read or is not valid; problems have line and column.
+        """
+        seed = code.pop("seed", None)
+        return cls(load_file(Path(path), code=_code(**code)), seed=seed)
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any], **code: Any) -> Self:
+        """A router from a mapping of the configuration's shape; ``code`` as for the constructor."""
+        return cls(config, **code)
+
+    # Configuration
+
+    def reload(self, config: RouterConfig | Mapping[str, Any] | str | PathLike[str]) -> int:
+        """Replaces the configuration at once and as a whole; live state of destinations that stay is kept.
+
+        Rules are compiled without the GIL. Messages under way finish on the configuration they began with.
+
+        Returns:
+            The number of the new generation.
+
+        Raises:
+            ConfigError: it is not valid; the old configuration stays live.
+        """
+        if isinstance(config, (str, PathLike)):
+            loaded = load_file(Path(config), code=self._code)
+        elif isinstance(config, RouterConfig):
+            loaded = extend(config, self._code) if self._code else config
+        else:
+            loaded = load_dict(config, code=self._code)
+        _check_disabled(loaded)
+        try:
+            generation = self._reload(core_spec(loaded))
+        except RuleError as error:
+            raise _located(loaded, error) from None
+        self.config = loaded
+        self._transports.update(_urls(loaded))
+        self._deliverer.reconfigure(loaded)
+        return generation
+
+    def transport(self, name: str, function: Function) -> None:
+        """Makes ``function(message, destination)`` what ``callable:<name>`` destinations call.
+
+        An ``async`` function is awaited; any other runs in a thread, so that it cannot hold up the event loop.
+        What it returns is ``Delivery.value``; what it raises is a failed attempt.
+        """
+        self._transports.register(name, function)
+
+    # Custom rules
+
+    def custom_rule(self, name: str, function: CustomRule) -> None:
+        """Adds a rule of the stage ``custom_rules``, tried after those added before.
+
+        ``function(message)`` returns the id of a pool or destination, or None for no opinion. If it raises, or names
+        what does not exist, the error is logged and counted and the next rule is tried.
+
+        Raises:
+            ConfigError: the name is taken, or the function is not callable.
+        """
+        if name in self._custom:
+            raise ConfigError(f"there is a custom rule {name!r} already; give this one another name")
+        if not callable(function):
+            raise ConfigError(f"custom rule {name!r}: {type(function).__name__} is not callable")
+        self._custom = {**self._custom, name: function}
+
+    @property
+    def custom_rule_failures(self) -> Mapping[str, int]:
+        """How often each custom rule raised or named what does not exist."""
+        return dict(self._custom_failures)
+
+    def _custom_rules(self, message: Any) -> tuple[str, str] | None:
+        """Called by the core where the stage is reached and nobody can await: name and target, or None."""
+        message = _readable(message)
+        for name, function in self._custom.items():
+            if inspect.iscoroutinefunction(function):
+                raise TurnoutError(f"custom rule {name!r} is async, and route() cannot await it; use dispatch or accept")
+            try:
+                target = function(message)
+            except Exception as error:  # noqa: BLE001 - any error of a user's rule is contained and counted
+                self._failed(name, error)
+                continue
+            if inspect.isawaitable(target):
+                _discard(target)
+                raise TurnoutError(
+                    f"custom rule {name!r} returned an awaitable, which route() cannot await; use dispatch or accept"
+                )
+            if self._usable(name, target):
+                return name, str(target)
+        return None
+
+    async def _decide(self, message: Any) -> _core.Plan:
+        """The plan of a message, custom rules included."""
+        plan = self._plan(message)
+        while plan.resume is not None:
+            found = await self._ask_custom(_readable(message))
+            if found is not None:
+                return self._plan_to(message, found[1], found[0])
+            plan = self._plan(message, plan.resume)
+        return plan
+
+    async def _ask_custom(self, message: Any) -> tuple[str, str] | None:
+        for name, function in self._custom.items():
+            try:
+                target = function(message)
+                if inspect.isawaitable(target):
+                    target = await target
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # noqa: BLE001 - any error of a user's rule is contained and counted
+                self._failed(name, error)
+                continue
+            if self._usable(name, target):
+                return name, str(target)
+        return None
+
+    def _usable(self, name: str, target: object) -> bool:
+        if target is None:
+            return False
+        if isinstance(target, str) and (target in self.config.pools or target in self.config.destinations):
+            return True
+        self._failed(name, ConfigError(f"routed to {target!r}, which is no pool and no destination"))
+        return False
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self._custom_failures[name] = self._custom_failures.get(name, 0) + 1
+        _log.warning("custom rule %r failed and was passed over: %s: %s", name, type(error).__name__, error)
+
+    # Delivery
+
+    async def start(self) -> None:
+        """Opens the transports. ``async with`` does it.
+
+        Raises:
+            ConfigError: a transport cannot work, such as a spool directory that cannot be written.
+        """
+        await self._deliverer.start()
+
+    async def close(self, drain: float = 30.0) -> None:
+        """Accepts nothing more, settles what was accepted for up to ``drain`` seconds, dead-letters the rest."""
+        await self._deliverer.close(drain)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def dispatch(self, message: Any) -> Delivery:
+        """Accepts a message, decides, delivers, fails over; returns when it is settled.
+
+        Raises:
+            MessageError: it is no message; it was not accepted.
+            DeliveryError: nothing can be accepted now: the router is closed, or its dead letters are full.
+        """
+        return await self._deliverer.dispatch(message)
+
+    async def accept(self, message: Any) -> str:
+        """Accepts a message and returns its id; it is settled behind. Waits while ``performance.max_waiting`` wait.
+
+        Raises:
+            MessageError, DeliveryError: as for ``dispatch``.
+        """
+        return await self._deliverer.accept(message)
+
+    async def join(self) -> None:
+        """Returns when everything accepted is settled."""
+        await self._deliverer.join()
+
+    @property
+    def ledger(self) -> Ledger:
+        """What became of every message accepted."""
+        return self._deliverer.ledger
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Messages given up on, with the reason and every attempt."""
+        return self._deliverer.dead_letters
+
+    # Operation
+
+    def drain(self, destination: str) -> None:
+        """Gives a destination nothing new; what it holds finishes. Raises ConfigError if there is none of that id."""
+        self._set_admin(destination, "draining")
+
+    def enable(self, destination: str) -> None:
+        """Puts a drained or disabled destination back into use."""
+        self._set_admin(destination, "enabled")
+
+    def disable(self, destination: str) -> None:
+        """Takes a destination out of use, in panic too."""
+        self._set_admin(destination, "disabled")
+
+    def stats(self) -> Stats:
+        """Counters and latencies, read without stopping anything."""
+        return Stats.from_core(self._destinations(), self._pools(), self._stats())
+
+    def events(self, since: int = 0) -> list[Event]:
+        """Changes of destinations' states after event number ``since``; of the last 1,024."""
+        return [Event.from_core(event) for event in self._events(since)]
+
+    def explain(self, message: Any) -> Explanation:
+        """Every rule considered, and why it matched or not.
+
+        Raises:
+            MessageError: a field that some rule names cannot be read.
+        """
+        stage = self._stage(message)
+        while isinstance(stage, int):
+            stage = "custom_rules" if self._custom_rules(message) is not None else self._stage(message, stage)
+        return Explanation.from_core(self._explain(message), stage)
+
+
+def _code(
+    rules: Sequence[Mapping[str, Any]] | None = None,
+    pools: Mapping[str, Any] | None = None,
+    destinations: Mapping[str, Any] | None = None,
+    default: str | None = None,
+) -> dict[str, Any]:
+    given = {"rules": rules, "pools": pools, "destinations": destinations, "default": default}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _urls(config: RouterConfig) -> dict[str, str | None]:
+    return {name: destination.resolved_url() for name, destination in config.destinations.items()}
+
+
+def _check_disabled(config: RouterConfig) -> None:
+    """Rules that are not enabled never match, but what is wrong with them is said all the same."""
+    try:
+        _core.RuleSet([condition(rule) for rule in config.rules if not rule.enabled])
+    except RuleError as error:
+        raise _located(config, error) from None
+
+
+def _located(config: RouterConfig, error: RuleError) -> ConfigError:
+    """The errors of rules, each at its place in the configuration."""
+    positions = {rule.id: position for position, rule in enumerate(config.rules)}
+    problems = []
+    for one in (error, *getattr(error, "others", ())):
+        path: tuple[str | int, ...] = ("rules", positions[one.rule]) if one.rule in positions else ("rules",)
+        if one.path:
+            path = (*path, "match", *(int(part) if part.isdigit() else part for part in one.path))
+        elif one.line is not None:
+            path = (*path, "when")
+        problems.append(config.problem(path, str(one)))
+    return ConfigError(problems)
+
+
+def _readable(message: Any) -> Any:
+    """What a custom rule gets: JSON bytes parsed, anything else as it is."""
+    if not isinstance(message, bytes):
+        return message
+    try:
+        return json.loads(message)
+    except (ValueError, RecursionError) as error:
+        raise MessageError("message", f"is not JSON: {error}") from None
+
+
+def _discard(awaitable: object) -> None:
+    """Closes a coroutine that will not be awaited, so that Python does not warn of it."""
+    close = getattr(awaitable, "close", None)
+    if close is not None:
+        close()

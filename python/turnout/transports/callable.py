@@ -1,0 +1,108 @@
+"""``callable:NAME``: a Python function receives the message.
+
+An ``async`` function is awaited on the event loop. Any other runs in a thread, so that it cannot stop the loop; each
+name has threads of its own, so that a function that hangs holds up no other.
+
+A thread cannot be stopped: a plain function that is still running when the message's time is up goes on to its end,
+and may take effect after the attempt has been counted as failed. Its thread stays taken until then, and Python waits
+for it at exit; give such functions a time limit of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from ..errors import ConfigError, DeliveryError
+
+Function = Callable[[Any, str], Any]
+"""What ``router.transport`` takes: ``fn(message, destination)``, ``destination`` being the id. Sync or async."""
+
+DEFAULT_THREADS: Final = 32
+"""Threads of one plain function: enough to overlap blocking I/O, few enough not to matter in memory."""
+
+
+class Registered:
+    """A function under its name, and the threads it runs in if it is not ``async``."""
+
+    __slots__ = ("_executor", "function", "is_async", "name", "threads")
+
+    def __init__(self, name: str, function: Function, threads: int = DEFAULT_THREADS) -> None:
+        given: object = function  # whatever it is said to be
+        if not callable(given):
+            kind = type(given).__name__
+            raise ConfigError(f"transport {name!r}: {kind} is not callable; give a function fn(message, destination)")
+        if threads < 1:
+            raise ConfigError(f"transport {name!r}: threads is {threads}; at least 1 is needed")
+        self.name = name
+        self.function = function
+        self.threads = threads
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - an object's own async __call__
+        )
+        self._executor: ThreadPoolExecutor | None = None
+
+    async def in_thread(self, message: object, destination: str) -> object:
+        """Calls the function in one of its threads, in the caller's context; awaits on the loop what it returns."""
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix=f"turnout-{self.name}")
+        context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        result = await loop.run_in_executor(self._executor, context.run, self._contained, message, destination)
+        # Such as `lambda message, destination: client.send(message)` with an async `send`.
+        return await result if inspect.isawaitable(result) else result
+
+    def _contained(self, message: object, destination: str) -> object:
+        try:
+            return self.function(message, destination)
+        except StopIteration as error:  # a future cannot carry it: the attempt would never end
+            raise DeliveryError("StopIteration", f"raised by transport {self.name!r}") from error
+        except Exception:
+            raise
+        except BaseException as error:  # SystemExit in a worker thread is the function's failure, not the process's end
+            raise DeliveryError(type(error).__name__, f"raised by transport {self.name!r}: {error}") from error
+
+    def close(self) -> None:
+        """Lets go of the threads; calls that have not begun are dropped, those that have go on to their end."""
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+class CallableTransport:
+    """Hands messages to the function registered under one name. The function is looked up at each attempt."""
+
+    __slots__ = ("_functions", "_name")
+
+    def __init__(self, functions: Mapping[str, Registered], name: str) -> None:
+        """``functions`` is shared with the registry, so that a function may also be given later, or exchanged."""
+        self._functions = functions
+        self._name = name
+
+    def open(self) -> None:
+        """See :meth:`Transport.open`."""
+        if self._name not in self._functions:
+            raise ConfigError(self._unknown())
+
+    async def send(self, message: object, destination: str, *, message_id: str, attempt: int) -> object:
+        """See :meth:`Transport.send`; returns what the function returned."""
+        registered = self._functions.get(self._name)
+        if registered is None:
+            raise DeliveryError("no_transport", self._unknown(), retryable=False)
+        if registered.is_async:
+            return await registered.function(message, destination)
+        return await registered.in_thread(message, destination)
+
+    async def close(self) -> None:
+        """Nothing to give back: the registry owns the functions and their threads."""
+
+    def _unknown(self) -> str:
+        known = ", ".join(sorted(self._functions)) or "none"
+        return (
+            f"no function is registered as {self._name!r} (registered: {known}); "
+            f"call router.transport({self._name!r}, fn) before the router starts"
+        )

@@ -1,0 +1,88 @@
+"""A message as one line of JSON, for transports that write or send text.
+
+Strict: what JSON cannot hold is an error and never bent into shape, because a receiver would see another message than
+was sent. What json.dumps would let pass or convert silently (NaN, keys that are numbers) is refused too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+from ..errors import DeliveryError, MessageError
+from ..message import json_object
+
+
+def json_line(envelope: Mapping[str, object]) -> bytes:
+    """``envelope`` as compact JSON in UTF-8 with a newline at its end; JSON bytes in it count as what they hold.
+
+    Dataclasses, pydantic models and mappings become objects; dates and times become RFC 3339 text.
+
+    Raises:
+        DeliveryError: kind ``unencodable``, not retryable: it holds what JSON cannot; the text says what.
+    """
+    plain = {key: _parsed(value) if isinstance(value, _RAW) else value for key, value in envelope.items()}
+    try:
+        text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+        line = text.encode("utf-8")
+    except RecursionError:
+        raise _unencodable("it is nested too deeply") from None
+    except UnicodeEncodeError as error:
+        raise _unencodable(f"a text holds a lone surrogate (U+{ord(error.object[error.start]):04X})") from None
+    except (TypeError, ValueError) as error:  # another type, NaN, a cycle, an integer too long to print
+        raise _unencodable(str(error)) from None
+    except Exception as error:  # a message's own conversion, such as a model's serializer
+        raise _unencodable(f"{type(error).__name__}: {error}") from error
+    _refuse_other_keys(plain)
+    return line + b"\n"
+
+
+_RAW = (bytes, bytearray, memoryview)
+
+
+def _parsed(raw: bytes | bytearray | memoryview) -> object:
+    try:
+        return json_object(raw, "message")
+    except MessageError as error:
+        raise _unencodable(str(error)) from None
+
+
+def _plain(value: object) -> Any:
+    """What ``json.dumps`` shall write for what it does not know."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    dump = getattr(value, "model_dump", None)
+    if dump is not None and not isinstance(value, type):
+        return dump()
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    raise TypeError(f"JSON cannot hold a {type(value).__name__}")
+
+
+def _refuse_other_keys(root: object) -> None:
+    """Refuses keys that are not text. After encoding, so that cycles and depth are out of the question."""
+    stack = [root]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise _unencodable(f"the key {str(key)[:100]!r} is a {type(key).__name__}; keys are text")
+                if not isinstance(item, _LEAVES):
+                    stack.append(item)
+        elif isinstance(value, (list, tuple)):
+            stack.extend(item for item in value if not isinstance(item, _LEAVES))
+        else:
+            stack.append(_plain(value))
+
+
+_LEAVES = (str, int, float, bool, type(None), datetime, date)
+
+
+def _unencodable(why: str) -> DeliveryError:
+    return DeliveryError("unencodable", f"the message cannot be written as JSON: {why}", retryable=False)

@@ -1,0 +1,190 @@
+//! `least_connections` and `weighted_least_connections`: fewest messages in flight, for its weight if weighted.
+//!
+//! Up to [`EXACT_UP_TO`] candidates all are compared (about 1 ns each); beyond, the better of two different ones drawn
+//! by weight ("the power of two choices", M. Mitzenmacher 1996): the longest queue of n grows like log log n.
+//! Weighted, a candidate costs (in flight + 1) / weight, so that an idle pool fills in proportion to weight.
+//! Ties are broken at random, so that many routers, or many idle destinations, do not all start with the first.
+
+use crate::balance::random::{Sampler, any_usable, first_from};
+use crate::balance::Candidate;
+
+/// Where comparing all candidates starts to cost more than the cache misses of two. Fits one bit a candidate in a u64.
+pub const EXACT_UP_TO: usize = 64;
+/// Pairs drawn before all candidates are walked for a usable one.
+const PAIRS: usize = 8;
+
+/// Least connections over one list of candidates.
+#[derive(Debug)]
+pub struct LeastConnections {
+    sampler: Sampler,
+}
+
+impl LeastConnections {
+    /// For candidates of these weights, all at least 1; unweighted, all are 1.
+    pub fn build(weights: &[u32]) -> Self {
+        Self { sampler: Sampler::build(weights) }
+    }
+
+    /// Messages in flight, this one included, for the candidate's share. Equal loads give equal numbers: division
+    /// rounds equal fractions equally.
+    #[inline]
+    fn cost<C: Candidate>(candidate: &C, now: u64) -> f64 {
+        let load = f64::from(candidate.in_flight()) + 1.0;
+        let weight = candidate.weight();
+        let load = if weight == 1 { load } else { load / f64::from(weight) };
+        let ramp = candidate.ramp(now);
+        // A candidate that just recovered is empty; without this it would get every message until it is as full as
+        // the others.
+        if ramp < 1.0 { load / f64::from(ramp) } else { load }
+    }
+
+    /// See [`Policy::pick`](crate::balance::Policy::pick).
+    #[inline]
+    pub fn pick<C: Candidate>(
+        &self,
+        candidates: &[C],
+        now: u64,
+        rng: &mut fastrand::Rng,
+        usable: impl Fn(&C) -> bool,
+    ) -> Option<usize> {
+        if candidates.len() > EXACT_UP_TO {
+            return best_of_two(&self.sampler, candidates, rng, usable, |candidate| Self::cost(candidate, now));
+        }
+        let mut best = f64::INFINITY;
+        let mut ties = 0u64;
+        for (index, candidate) in candidates.iter().enumerate() {
+            if !usable(candidate) {
+                continue;
+            }
+            let cost = Self::cost(candidate, now);
+            if cost < best {
+                best = cost;
+                ties = 0;
+            }
+            if cost <= best {
+                ties |= 1 << index;
+            }
+        }
+        match ties.count_ones() {
+            0 => None,
+            1 => Some(ties.trailing_zeros() as usize),
+            count => {
+                for _ in 0..rng.u32(..count) {
+                    ties &= ties - 1; // drops the lowest bit
+                }
+                Some(ties.trailing_zeros() as usize)
+            }
+        }
+    }
+}
+
+/// The cheaper of two different candidates; of one usable the only, and `None` only if no candidate is usable. The
+/// two come in random order, so a tie is broken at random by taking the first.
+#[inline]
+pub(super) fn best_of_two<C: Candidate>(
+    sampler: &Sampler,
+    candidates: &[C],
+    rng: &mut fastrand::Rng,
+    usable: impl Fn(&C) -> bool,
+    cost: impl Fn(&C) -> f64,
+) -> Option<usize> {
+    if candidates.len() < 2 {
+        return candidates.first().filter(|candidate| usable(candidate)).map(|_| 0);
+    }
+    for _ in 0..PAIRS {
+        let (first, second) = sampler.two(rng);
+        match (usable(&candidates[first]), usable(&candidates[second])) {
+            (true, true) => {
+                return Some(if cost(&candidates[first]) <= cost(&candidates[second]) { first } else { second });
+            }
+            (true, false) => return Some(first),
+            (false, true) => return Some(second),
+            (false, false) => {}
+        }
+    }
+    if candidates.len() <= EXACT_UP_TO {
+        return any_usable(candidates, rng, &|rng| sampler.draw(rng), |candidate| {
+            if usable(candidate) { (1.0 / cost(candidate).max(f64::MIN_POSITIVE)) as f32 } else { 0.0 }
+        });
+    }
+    first_from(candidates, rng, usable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::testing::Fake;
+
+    fn pick(policy: &LeastConnections, candidates: &[Fake], rng: &mut fastrand::Rng) -> usize {
+        policy.pick(candidates, 0, rng, |_| true).unwrap()
+    }
+
+    #[test]
+    fn the_least_loaded_is_found_exactly_up_to_64() {
+        for count in [1, 2, 10, 64] {
+            let mut candidates = Fake::all(&vec![1; count]);
+            candidates.iter_mut().for_each(|candidate| candidate.in_flight = 5);
+            candidates[count - 1].in_flight = 4;
+            let policy = LeastConnections::build(&vec![1; count]);
+            assert_eq!(pick(&policy, &candidates, &mut fastrand::Rng::with_seed(1)), count - 1);
+        }
+    }
+
+    #[test]
+    fn ties_are_broken_at_random() {
+        for count in [3usize, 64, 100] {
+            let candidates = Fake::all(&vec![1; count]);
+            let policy = LeastConnections::build(&vec![1; count]);
+            let mut rng = fastrand::Rng::with_seed(1);
+            let mut counts = vec![0usize; count];
+            (0..1_000 * count).for_each(|_| counts[pick(&policy, &candidates, &mut rng)] += 1);
+            assert!(counts.iter().all(|picks| (850..1_150).contains(picks)), "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn an_idle_pool_fills_in_proportion_to_weight() {
+        for copies in [1, 40] {
+            let weights: Vec<u32> = [5, 3, 2].repeat(copies);
+            let mut candidates = Fake::all(&weights);
+            let policy = LeastConnections::build(&weights);
+            let mut rng = fastrand::Rng::with_seed(2);
+            (0..100 * copies).for_each(|_| {
+                let picked = pick(&policy, &candidates, &mut rng);
+                candidates[picked].in_flight += 1;
+            });
+            for candidate in &candidates {
+                let share = candidate.weight * 10;
+                let slack = if copies == 1 { 1 } else { 12 };
+                assert!(candidate.in_flight.abs_diff(share) <= slack, "{} {share}", candidate.in_flight);
+            }
+        }
+    }
+
+    #[test]
+    fn a_recovering_candidate_is_not_flooded() {
+        let mut candidates = Fake::all(&[1; 5]);
+        candidates.iter_mut().for_each(|candidate| candidate.in_flight = 40);
+        candidates[0].in_flight = 0;
+        candidates[0].ramp = 0.1;
+        let policy = LeastConnections::build(&[1; 5]);
+        let mut rng = fastrand::Rng::with_seed(2);
+        for _ in 0..40 {
+            let picked = pick(&policy, &candidates, &mut rng);
+            candidates[picked].in_flight += 1;
+        }
+        assert!(candidates[0].in_flight <= 5, "a tenth of the others' load, not all of it");
+    }
+
+    #[test]
+    fn two_choices_keep_the_longest_queue_short() {
+        let mut candidates = Fake::all(&[1; 1_000]);
+        let policy = LeastConnections::build(&[1; 1_000]);
+        let mut rng = fastrand::Rng::with_seed(4);
+        for _ in 0..1_000 {
+            let picked = pick(&policy, &candidates, &mut rng);
+            candidates[picked].in_flight += 1;
+        }
+        assert!(candidates.iter().map(|candidate| candidate.in_flight).max() <= Some(4));
+    }
+}

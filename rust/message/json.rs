@@ -1,0 +1,189 @@
+//! Raw JSON bytes as a message, without building it.
+//!
+//! One pass checks the whole text and notes where the fields that rules name start ([`Paths`]); a field is converted
+//! when it is read, its text borrowed from the bytes unless it has escapes. Fields that no rule names cost a scan.
+//!
+//! - The whole message is checked, also behind the last field that is named: half a message is never routed.
+//! - A key that comes twice: the last one counts, with all that is below it.
+//! - `NaN` and `Infinity` are not JSON. Nesting is limited to [`MAX_DEPTH`](super::value::MAX_DEPTH) levels.
+//! - An integer beyond 64 bits, a number beyond the range of a double, and text with half of a surrogate pair are
+//!   JSON but no values: reading such a field is a [`ReadError`], other fields are not touched by it.
+//!
+//! Cost: linear in the bytes, two passes (UTF-8, then JSON); one allocation, of four bytes for each node of the tree.
+
+mod paths;
+mod scan;
+
+use std::fmt;
+
+use paths::Node;
+pub use paths::Paths;
+use scan::{Fault, Scanner};
+
+use super::path::FieldId;
+use super::value::Value;
+use super::{Fields, Read};
+use crate::error::ReadError;
+
+/// Bytes that are no JSON message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {problem}")]
+pub struct JsonError {
+    /// Byte offset.
+    pub offset: usize,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl JsonError {
+    fn new(bytes: &[u8], offset: usize, problem: impl Into<String>) -> Self {
+        let before = &bytes[..offset.min(bytes.len())];
+        let line = before.split(|&byte| byte == b'\n').count();
+        let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+        let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+        Self { offset, line, column, problem: problem.into() }
+    }
+
+    fn of(text: &str, fault: &Fault) -> Self {
+        Self::new(text.as_bytes(), fault.offset, fault.problem)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.problem)
+    }
+}
+
+/// A checked JSON text, and where in it the fields of [`Paths`] start.
+#[derive(Debug, Clone)]
+pub struct JsonMessage<'m> {
+    text: &'m str,
+    paths: &'m Paths,
+    /// For each node 1 + the offset of its value; 0: not there.
+    starts: Vec<u32>,
+}
+
+impl<'m> JsonMessage<'m> {
+    /// Checks `bytes` and finds the fields of `paths`.
+    ///
+    /// # Errors
+    /// [`JsonError`] if the bytes are not one JSON value in UTF-8, or 4 GiB or more.
+    pub fn parse(bytes: &'m [u8], paths: &'m Paths) -> Result<Self, JsonError> {
+        let text = utf8(bytes)?;
+        if u32::try_from(text.len()).is_err() {
+            return Err(JsonError::new(bytes, 0, "a message of 4 GiB or more"));
+        }
+        let mut starts = vec![0; paths.nodes()];
+        let mut scanner = Scanner::new(text, 0);
+        walk(&mut scanner, paths, 0, 0, &mut starts).map_err(|fault| JsonError::of(text, &fault))?;
+        scanner.end().map_err(|fault| JsonError::of(text, &fault))?;
+        Ok(Self { text, paths, starts })
+    }
+
+    /// Where the value of `node` starts.
+    fn start(&self, node: Node) -> Option<usize> {
+        self.starts.get(node)?.checked_sub(1).map(|start| start as usize)
+    }
+
+    fn first_byte(&self, start: usize) -> u8 {
+        self.text.as_bytes().get(start).copied().unwrap_or(0)
+    }
+
+    fn read_node(&self, node: Node, field: FieldId) -> Result<Read<'m>, ReadError> {
+        if let Some(start) = self.start(node) {
+            return Scanner::new(self.text, start)
+                .value(self.paths.depth(node))
+                .map(Read::Value)
+                .map_err(|fault| ReadError { field: self.paths.name(field), problem: fault.to_string() });
+        }
+        let mut above = node;
+        while above != 0 {
+            let child = above;
+            above = self.paths.parent(above);
+            if let Some(start) = self.start(above) {
+                return Ok(match self.first_byte(start) {
+                    b'{' if child == node => Read::Absent,
+                    b'[' => Read::InList { depth: self.paths.depth(above) },
+                    _ => Read::Broken,
+                });
+            }
+        }
+        Ok(Read::Broken)
+    }
+}
+
+/// Steps over the value at `node`, noting where the nodes below it start.
+fn walk<'m>(
+    scanner: &mut Scanner<'m>,
+    paths: &Paths,
+    node: Node,
+    depth: usize,
+    starts: &mut [u32],
+) -> Result<(), Fault> {
+    let first = scanner.peek();
+    // The text is shorter than 4 GiB, so the offset fits.
+    starts[node] = u32::try_from(scanner.offset() + 1).unwrap_or(0);
+    if first != b'{' || paths.is_leaf(node) {
+        return scanner.skip(depth);
+    }
+    scanner.object(depth, |scanner, key| {
+        let child = key.text().and_then(|key| paths.child(node, &key));
+        match child {
+            Some(child) => {
+                if starts[child] != 0 {
+                    // The key came before; what was found below it does not count.
+                    starts[paths.below(child)].fill(0);
+                }
+                walk(scanner, paths, child, depth + 1, starts)
+            }
+            None => scanner.skip(depth + 1),
+        }
+    })
+}
+
+impl<'m> Fields<'m> for JsonMessage<'m> {
+    fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError> {
+        match self.paths.node(field) {
+            Some(node) => self.read_node(node, field),
+            None => Ok(Read::Broken),
+        }
+    }
+
+    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
+        let Some(mut node) = self.paths.node(field) else { return Ok(Read::Broken) };
+        while self.paths.depth(node) > depth {
+            node = self.paths.parent(node);
+        }
+        self.read_node(node, field)
+    }
+
+    fn is_list(&self, field: FieldId) -> bool {
+        let start = self.paths.node(field).and_then(|node| self.start(node));
+        start.is_some_and(|start| self.first_byte(start) == b'[')
+    }
+}
+
+/// Converts a whole JSON text.
+///
+/// # Errors
+/// [`JsonError`] if the bytes are not one JSON value in UTF-8, or hold what is no value of the message model.
+pub fn value(bytes: &[u8]) -> Result<Value<'_>, JsonError> {
+    let text = utf8(bytes)?;
+    let mut scanner = Scanner::new(text, 0);
+    let value = scanner.value(0).map_err(|fault| JsonError::of(text, &fault))?;
+    scanner.end().map_err(|fault| JsonError::of(text, &fault))?;
+    Ok(value)
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, JsonError> {
+    std::str::from_utf8(bytes)
+        .map_err(|error| JsonError::new(bytes, error.valid_up_to(), "bytes that are no UTF-8; send JSON in UTF-8"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! The way of a pick: view, tier, list, policy. No locks.
+//!
+//! Order of precedence: the pinned destination; a trial (only with a lease, and only on a first attempt: a message
+//! that failed already is not risked); the tier drawn by load; the other tiers in order, where caps or exclusions
+//! leave nothing; at last a trial even so.
+
+use crate::error::NoDestination;
+use crate::pool::breaker::Permit;
+use crate::pool::eligible::{Ask, Entry, Level, List, Status, Tier};
+use crate::pool::{Nanos, Pick, Pool, Reason, Request, View};
+
+/// Picks that lose the last place under a cap to another thread before all candidates are walked.
+const RACES: usize = 3;
+
+/// What a pick is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To know: nothing is held and no permit is taken.
+    Decide,
+    /// To hold: the destination's in-flight count is taken, and a permit on probation.
+    Hold,
+}
+
+impl List {
+    /// One of the list, held if that is the purpose; `None` if none has room.
+    #[inline]
+    fn take(&self, ask: &Ask<'_>, purpose: Purpose, rng: &mut fastrand::Rng) -> Option<usize> {
+        for _ in 0..RACES {
+            let usable = |entry: &Entry| entry.is_open(ask);
+            let index = self.policy.pick(&self.entries, &self.cursor, ask.now, rng, usable)?;
+            if purpose == Purpose::Decide || self.entries[index].hold(ask.now) {
+                return Some(self.entries[index].member as usize);
+            }
+        }
+        self.walk(ask, rng)
+    }
+
+    /// Holds the first that can be held, from a random place on.
+    #[cold]
+    fn walk(&self, ask: &Ask<'_>, rng: &mut fastrand::Rng) -> Option<usize> {
+        let hold = |entry: &Entry| entry.is_open(ask) && entry.hold(ask.now);
+        let index = crate::balance::random::first_from(&self.entries, rng, hold)?;
+        Some(self.entries[index].member as usize)
+    }
+}
+
+impl Tier {
+    #[inline]
+    fn take(&self, ask: &Ask<'_>, purpose: Purpose, rng: &mut fastrand::Rng) -> Option<Pick> {
+        for list in &self.lists {
+            if let Some(member) = list.take(ask, purpose, rng) {
+                return Some(Pick { member, tier: self.number, panic: self.panic, probe: false, reason: list.reason });
+            }
+        }
+        None
+    }
+}
+
+impl Pool {
+    /// Picks a destination, and the permit if it is a trial (0 otherwise).
+    #[inline]
+    pub(crate) fn choose(
+        &self,
+        request: &Request<'_>,
+        purpose: Purpose,
+        now: Nanos,
+        rng: &mut fastrand::Rng,
+    ) -> Result<(Pick, Permit), NoDestination> {
+        let mut view = self.view(now);
+        let mut found = self.choose_in(&view, request, purpose, now, rng);
+        if found.is_none() && view.in_doubt {
+            // The old view may lack those who are fit now, or not know of panic yet.
+            view = self.fresh_view(now);
+            found = self.choose_in(&view, request, purpose, now, rng);
+        }
+        drop(view);
+        found.ok_or_else(|| self.refusal(request, now))
+    }
+
+    #[inline]
+    fn choose_in(
+        &self,
+        view: &View,
+        request: &Request<'_>,
+        purpose: Purpose,
+        now: Nanos,
+        rng: &mut fastrand::Rng,
+    ) -> Option<(Pick, Permit)> {
+        let level = view.level(request.classification)?;
+        if let Some(pinned) = request.pinned {
+            return self.choose_pinned(level, pinned, request, purpose, now);
+        }
+        let ask = Ask { request, now, doubt: view.in_doubt.then_some(self) };
+        let hold = purpose == Purpose::Hold;
+        if hold && level.eager > 0 && request.exclude.is_empty() {
+            if let Some(found) = self.trial(&level.probation[..level.eager], request, now) {
+                return Some(found);
+            }
+        }
+        let drawn = level.draw(rng);
+        if let Some(pick) = level.tiers.get(drawn)?.take(&ask, purpose, rng) {
+            return Some((pick, 0));
+        }
+        let others = level.tiers.iter().enumerate().filter(|(tier, _)| *tier != drawn);
+        for (_, tier) in others {
+            if let Some(pick) = tier.take(&ask, purpose, rng) {
+                return Some((pick, 0));
+            }
+        }
+        if hold { self.trial(&level.probation, request, now) } else { None }
+    }
+
+    /// Takes the first free permit among members on probation.
+    #[cold]
+    fn trial(&self, probation: &[(u32, u8)], request: &Request<'_>, now: Nanos) -> Option<(Pick, Permit)> {
+        probation.iter().find_map(|&(member, tier)| {
+            let (member, place) = (member as usize, &self.members()[member as usize]);
+            let destination = place.destination();
+            if request.excludes(destination.id()) {
+                return None;
+            }
+            let permit = destination.breaker().take_permit(now, self.failover().permit_time())?;
+            if !destination.hold(place.cap) {
+                destination.breaker().return_permit(permit);
+                return None;
+            }
+            Some((Pick { member, tier, panic: false, probe: true, reason: Reason::Probe }, permit))
+        })
+    }
+
+    #[cold]
+    fn choose_pinned(
+        &self,
+        level: &Level,
+        pinned: &str,
+        request: &Request<'_>,
+        purpose: Purpose,
+        now: Nanos,
+    ) -> Option<(Pick, Permit)> {
+        let index = self.index_of(pinned)?;
+        let member = &self.members()[index];
+        if member.clearance < request.classification || request.excludes(member.id()) {
+            return None;
+        }
+        let status = Status::of(member, self.failover(), now);
+        if status == Status::Probation && purpose == Purpose::Hold {
+            if let Some(found) = self.trial(&[(index as u32, member.tier)], request, now) {
+                return Some(found);
+            }
+        }
+        let in_panic = |tier: &Tier| {
+            let all = tier.lists.iter().flat_map(|list| &list.entries);
+            tier.panic && all.into_iter().any(|entry| entry.member as usize == index)
+        };
+        let panic = !status.is_fit() && level.tiers.iter().any(in_panic);
+        if !status.is_fit() && !panic {
+            return None;
+        }
+        let destination = member.destination();
+        let held = match purpose {
+            Purpose::Hold => destination.hold(member.cap),
+            Purpose::Decide => destination.in_flight() < member.cap,
+        };
+        held.then_some((Pick { member: index, tier: member.tier, panic, probe: false, reason: Reason::Pinned }, 0))
+    }
+}

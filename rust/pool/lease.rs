@@ -1,0 +1,221 @@
+//! A destination held for one message, and what its outcome does.
+//!
+//! A lease ends exactly once: by [`Lease::finish`], or by being dropped, which is a cancellation. Ending it again
+//! changes nothing. Whatever way it ends, the in-flight count goes down by one and a permit of probation goes back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::pool::breaker::Permit;
+use crate::pool::destination::Destination;
+use crate::pool::eligible::Status;
+use crate::pool::events::EventKind;
+use crate::pool::{Nanos, Pick, Pool};
+
+/// How a lease ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Delivered.
+    Success,
+    /// Not delivered, by the destination's fault.
+    Failure,
+    /// The destination asks for a pause.
+    Overloaded {
+        /// Of so many ns, if it said so.
+        retry_after: Option<Nanos>,
+    },
+    /// Neither its credit nor its fault.
+    Cancelled,
+}
+
+/// A destination held for one message in flight.
+#[derive(Debug)]
+pub struct Lease {
+    pool: Arc<Pool>,
+    pick: Pick,
+    permit: Permit,
+    started: Nanos,
+    ended: AtomicBool,
+}
+
+impl Lease {
+    pub(crate) fn new(pool: Arc<Pool>, pick: Pick, permit: Permit, started: Nanos) -> Self {
+        Self { pool, pick, permit, started, ended: AtomicBool::new(false) }
+    }
+
+    /// The destination held.
+    #[inline]
+    pub fn destination(&self) -> &Arc<Destination> {
+        self.pool.members()[self.pick.member].destination()
+    }
+
+    /// The pool it was taken from.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// How it was picked.
+    pub fn pick(&self) -> &Pick {
+        &self.pick
+    }
+
+    /// When it was taken.
+    pub fn started(&self) -> Nanos {
+        self.started
+    }
+
+    /// The generation of the pool it was taken from.
+    pub fn generation(&self) -> u64 {
+        self.pool.generation()
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) // relaxed: a flag that guards no other data
+    }
+
+    /// Ends the lease. False, and nothing else, if it had ended.
+    #[inline]
+    pub fn finish(&self, outcome: Outcome, now: Nanos) -> bool {
+        // Relaxed: the swap alone decides who ends it, and what follows is atomic by itself.
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        self.pool.settle(self, outcome, now);
+        true
+    }
+
+    /// Ends the lease in failure, counted under `kind` (64 names a destination). False if it had ended.
+    pub fn fail(&self, kind: &str, now: Nanos) -> bool {
+        let first = self.finish(Outcome::Failure, now);
+        if first {
+            self.destination().counts().failure_kinds.increment(kind);
+        }
+        first
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // A cancellation reads no clock: it gives no credit, so it needs no time.
+        self.finish(Outcome::Cancelled, self.started);
+    }
+}
+
+impl Pool {
+    #[inline]
+    fn settle(&self, lease: &Lease, outcome: Outcome, now: Nanos) {
+        let destination = lease.destination();
+        destination.release();
+        let counts = destination.counts();
+        match outcome {
+            Outcome::Success => {
+                counts.successes.increment();
+                destination.observe_latency(now.saturating_sub(lease.started), now);
+                destination.failures().observe(false, now);
+            }
+            Outcome::Failure => {
+                counts.failures.increment();
+                destination.failures().observe(true, now);
+            }
+            Outcome::Overloaded { .. } => counts.overloaded.increment(),
+            Outcome::Cancelled => counts.cancelled.increment(),
+        }
+        let breaker = destination.breaker();
+        if outcome == Outcome::Cancelled || destination.is_stale(lease.generation()) {
+            if lease.permit != 0 {
+                breaker.return_permit(lease.permit);
+            }
+        } else if lease.permit != 0 {
+            self.settle_trial(lease, outcome, now);
+        } else if outcome == Outcome::Success {
+            breaker.success();
+            if !self.failover().eject && breaker.paused_until().is_some() && breaker.end_pause(now) {
+                self.registry().changed(now, destination, EventKind::Recovered, "the pause is over");
+            }
+        } else {
+            self.settle_trouble(lease, outcome, now);
+        }
+    }
+
+    #[cold]
+    fn settle_trial(&self, lease: &Lease, outcome: Outcome, now: Nanos) {
+        let (destination, failover) = (lease.destination(), self.failover());
+        match outcome {
+            Outcome::Success => {
+                if destination.breaker().probe_succeeded(lease.permit, now, failover.probation_successes) {
+                    destination.counts().recoveries.increment();
+                    self.registry().changed(now, destination, EventKind::Recovered, "probation passed");
+                }
+            }
+            Outcome::Failure => {
+                let seed = destination.seed();
+                if let Some(ejection) = destination.breaker().probe_failed(lease.permit, now, failover, seed) {
+                    destination.counts().ejections.increment();
+                    let kind = EventKind::Ejected { until: ejection.until, times: ejection.times };
+                    self.registry().changed(now, destination, kind, "probation failed");
+                }
+            }
+            Outcome::Overloaded { .. } => self.settle_trouble(lease, outcome, now),
+            Outcome::Cancelled => {
+                destination.breaker().return_permit(lease.permit);
+            }
+        }
+    }
+
+    #[cold]
+    fn settle_trouble(&self, lease: &Lease, outcome: Outcome, now: Nanos) {
+        let destination = lease.destination();
+        match outcome {
+            Outcome::Overloaded { retry_after } => {
+                let paused = destination.breaker().pause(lease.permit, now, retry_after, self.failover());
+                if let Some(until) = paused {
+                    let kind = EventKind::Overloaded { until };
+                    self.registry().changed(now, destination, kind, "asked for a pause");
+                }
+            }
+            Outcome::Failure if self.failover().eject => {
+                let streak = destination.breaker().failure(now);
+                // One that was spared is judged again after another whole streak, not at every failure.
+                if streak > 0 && streak % self.failover().streak == 0 {
+                    self.judge(lease.pick.member, streak, now);
+                }
+            }
+            Outcome::Success | Outcome::Failure | Outcome::Cancelled => {}
+        }
+    }
+
+    /// Ejects the member, unless it is the last or too many are out.
+    fn judge(&self, member: usize, streak: u32, now: Nanos) {
+        let failover = self.failover();
+        let destination = self.members()[member].destination();
+        let _judging = self.registry().judging();
+        let lowest = self.members().iter().map(|member| member.tier).min().unwrap_or(0);
+        let (mut ejected, mut fit) = (0, 0);
+        for (index, other) in self.members().iter().enumerate().filter(|(index, _)| *index != member) {
+            debug_assert!(index != member);
+            ejected += usize::from(other.destination().breaker().is_ejected());
+            let serves = failover.spill || other.tier == lowest;
+            fit += usize::from(serves && Status::of(other, failover, now).is_fit());
+        }
+        let limit = (self.members().len() * usize::from(failover.max_ejected_percent) / 100).max(1);
+        let spared = if ejected >= limit {
+            Some("as many are ejected as may be")
+        } else if fit == 0 && !failover.allow_last {
+            Some("it is the last of its pool")
+        } else {
+            None
+        };
+        if let Some(reason) = spared {
+            if streak == failover.streak {
+                self.registry().noted(now, destination, EventKind::Spared, reason);
+            }
+            return;
+        }
+        if let Some(ejection) = destination.breaker().eject(now, failover, destination.seed()) {
+            destination.counts().ejections.increment();
+            let kind = EventKind::Ejected { until: ejection.until, times: ejection.times };
+            self.registry().changed(now, destination, kind, "failures in a row");
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Who may receive a message, who is picked, and what its outcome does.
+//!
+//! - [`spec`]: what a pool is configured to be.
+//! - [`destination`]: one destination's live state, in atomics; [`registry`] holds all of them by id.
+//! - [`breaker`]: ejection, probation, recovery; [`tiers`]: spill-over and panic.
+//! - `eligible`: a pool's view of its members, immutable, swapped whole; `choose`: the way of a pick through it.
+//! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
+//!
+//! A pick takes no lock. It reads the pool's view, which is rebuilt when the registry's epoch or the next deadline
+//! says so, by one thread, while the others go on with the old one.
+//!
+//! Two ways to use a pool: [`Pool::select`] decides and changes nothing (but the turn of a rotation);
+//! [`Pool::acquire`] decides and holds, and only leases give outcomes. Destinations on probation are for leases only.
+
+pub mod breaker;
+mod choose;
+pub mod destination;
+mod eligible;
+pub mod events;
+pub mod lease;
+mod refusal;
+pub mod registry;
+pub mod spec;
+pub mod tiers;
+pub mod view;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwapOption, Guard};
+use parking_lot::Mutex;
+
+use crate::balance::PolicyKind;
+use crate::error::{NoDestination, PoolError};
+use choose::Purpose;
+use eligible::Eligible;
+use events::EventKind;
+
+pub use destination::{Admin, Destination, Health};
+pub use events::{Event, Events};
+pub use lease::{Lease, Outcome};
+pub use registry::Registry;
+pub use spec::{FailoverSpec, MemberSpec, PoolSpec};
+
+/// Nanoseconds of a monotonic clock, or between two of its readings.
+pub type Nanos = u64;
+
+/// What a message asks of a pool.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Request<'a> {
+    /// Only destinations with at least this clearance; 0 is public.
+    pub classification: u8,
+    /// Ids not to use, such as those already tried.
+    pub exclude: &'a [&'a str],
+    /// The only id to use.
+    pub pinned: Option<&'a str>,
+}
+
+impl Request<'_> {
+    #[inline]
+    pub(crate) fn excludes(&self, id: &str) -> bool {
+        self.exclude.contains(&id)
+    }
+}
+
+/// Which destination, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pick {
+    /// Index of the member, for [`Pool::member`].
+    pub member: usize,
+    /// Its tier.
+    pub tier: u8,
+    /// Whether its fitness was ignored because too few are fit.
+    pub panic: bool,
+    /// Whether it is the trial of a destination on probation.
+    pub probe: bool,
+    /// Why this one.
+    pub reason: Reason,
+}
+
+/// Why a destination was picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// By the policy, among several.
+    Policy(PolicyKind),
+    /// It was the only one fit in its tier.
+    OnlyChoice,
+    /// The tiers before its own could not carry the message.
+    Spilled,
+    /// No healthy one of its tier had room.
+    Degraded,
+    /// Too few are fit, so all are used.
+    Panic,
+    /// It is on probation, and this is its trial.
+    Probe,
+    /// The message named it.
+    Pinned,
+}
+
+impl Reason {
+    /// The reason's name; the policy's name where it was the policy.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Policy(kind) => kind.as_str(),
+            Self::OnlyChoice => "only_choice",
+            Self::Spilled => "spilled",
+            Self::Degraded => "degraded",
+            Self::Panic => "panic",
+            Self::Probe => "probe",
+            Self::Pinned => "pinned",
+        }
+    }
+}
+
+/// A destination's place in a pool.
+#[derive(Debug)]
+pub struct Member {
+    destination: Arc<Destination>,
+    weight: u32,
+    /// Weight as it is used: 1 for all where all weights are 0.
+    pub(crate) share: u32,
+    pub(crate) tier: u8,
+    /// In-flight cap; `u32::MAX`: none.
+    pub(crate) cap: u32,
+    pub(crate) clearance: u8,
+}
+
+impl Member {
+    /// Its live state.
+    #[inline]
+    pub fn destination(&self) -> &Arc<Destination> {
+        &self.destination
+    }
+
+    /// The destination's id.
+    #[inline]
+    pub fn id(&self) -> &Arc<str> {
+        self.destination.id()
+    }
+
+    /// Its weight as configured.
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Its tier.
+    pub fn tier(&self) -> u8 {
+        self.tier
+    }
+
+    /// Its in-flight cap in this pool.
+    pub fn max_in_flight(&self) -> Option<u32> {
+        Some(self.cap).filter(|cap| *cap != u32::MAX)
+    }
+
+    /// Its clearance.
+    pub fn clearance(&self) -> u8 {
+        self.clearance
+    }
+}
+
+/// Destinations under one balancing policy.
+#[derive(Debug)]
+pub struct Pool {
+    id: Arc<str>,
+    policy: PolicyKind,
+    failover: FailoverSpec,
+    members: Box<[Member]>,
+    by_id: HashMap<Arc<str>, u32>,
+    registry: Arc<Registry>,
+    generation: u64,
+    /// Never `None` after `build`.
+    eligible: ArcSwapOption<Eligible>,
+    /// Held by the one thread that rebuilds the view.
+    rebuilding: Mutex<()>,
+}
+
+impl Pool {
+    /// Builds a pool over the registry's destinations, making those it does not have. `generation` numbers the
+    /// configuration; tell [`Registry::publish`] when it is live.
+    ///
+    /// # Errors
+    /// See [`PoolSpec::check`].
+    pub fn build(spec: PoolSpec, registry: &Arc<Registry>, generation: u64, now: Nanos) -> Result<Self, PoolError> {
+        spec.check()?;
+        let all_zero = spec.members.iter().all(|member| member.weight == 0);
+        let members: Box<[Member]> = spec
+            .members
+            .iter()
+            .map(|member| Member {
+                destination: registry.get_or_insert(&member.id),
+                weight: member.weight,
+                share: if all_zero { 1 } else { member.weight },
+                tier: member.tier,
+                cap: member.max_in_flight.unwrap_or(u32::MAX),
+                clearance: member.clearance,
+            })
+            .collect();
+        let by_id = members.iter().enumerate().map(|(index, member)| (Arc::clone(member.id()), index as u32)).collect();
+        let pool = Self {
+            id: spec.id,
+            policy: spec.policy,
+            failover: spec.failover,
+            members,
+            by_id,
+            registry: Arc::clone(registry),
+            generation,
+            eligible: ArcSwapOption::empty(),
+            rebuilding: Mutex::new(()),
+        };
+        pool.rebuild(now);
+        Ok(pool)
+    }
+
+    /// Decides where a message goes. Holds nothing, takes no trial.
+    ///
+    /// # Errors
+    /// [`NoDestination`] if none may receive the message now, with why and for how long.
+    #[inline]
+    pub fn select(&self, request: &Request<'_>, now: Nanos, rng: &mut fastrand::Rng) -> Result<Pick, NoDestination> {
+        self.choose(request, Purpose::Decide, now, rng).map(|(pick, _)| pick)
+    }
+
+    /// Decides where a message goes and holds the destination for it.
+    ///
+    /// # Errors
+    /// As [`Pool::select`].
+    #[inline]
+    pub fn acquire(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        now: Nanos,
+        rng: &mut fastrand::Rng,
+    ) -> Result<Lease, NoDestination> {
+        let (pick, permit) = self.choose(request, Purpose::Hold, now, rng)?;
+        self.members[pick.member].destination.counts().attempts.increment();
+        Ok(Lease::new(Arc::clone(self), pick, permit, now))
+    }
+
+    /// The pool's id.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Its policy.
+    pub fn policy(&self) -> PolicyKind {
+        self.policy
+    }
+
+    /// When its destinations are taken out and brought back.
+    pub fn failover(&self) -> &FailoverSpec {
+        &self.failover
+    }
+
+    /// Number of its configuration.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The registry its destinations live in.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Its members, in the order configured.
+    #[inline]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// A member by its index, such as [`Pick::member`].
+    pub fn member(&self, index: usize) -> Option<&Member> {
+        self.members.get(index)
+    }
+
+    /// The index of the member with this destination.
+    pub fn index_of(&self, id: &str) -> Option<usize> {
+        self.by_id.get(id).map(|index| *index as usize)
+    }
+
+    /// The view as of `now`. If it is out of date one thread rebuilds it, and the others go on with the old one, in
+    /// doubt: they look at the live state of whom they pick.
+    #[inline]
+    fn view(&self, now: Nanos) -> View {
+        let view = self.eligible.load();
+        if self.is_current(&view, now) { View { view, in_doubt: false } } else { self.refresh(now) }
+    }
+
+    #[inline]
+    fn is_current(&self, view: &Guard<Option<Arc<Eligible>>>, now: Nanos) -> bool {
+        view.as_ref().is_some_and(|view| view.epoch == self.registry.epoch() && now < view.valid_until)
+    }
+
+    #[cold]
+    fn refresh(&self, now: Nanos) -> View {
+        match self.rebuilding.try_lock() {
+            Some(_rebuilding) => self.rebuild_if_due(now),
+            None => View { view: self.eligible.load(), in_doubt: true },
+        }
+    }
+
+    /// The view as of `now`, waited for.
+    #[cold]
+    fn fresh_view(&self, now: Nanos) -> View {
+        let _rebuilding = self.rebuilding.lock();
+        self.rebuild_if_due(now)
+    }
+
+    fn rebuild_if_due(&self, now: Nanos) -> View {
+        // Another thread may have been through here since the view was found out of date.
+        if !self.is_current(&self.eligible.load(), now) {
+            self.rebuild(now);
+        }
+        View { view: self.eligible.load(), in_doubt: false }
+    }
+
+    fn rebuild(&self, now: Nanos) {
+        for member in &self.members {
+            let breaker = member.destination.breaker();
+            if breaker.phase(now) == breaker::Phase::Probation && breaker.announce_probation() {
+                self.registry.noted(now, &member.destination, EventKind::Probation, "time is up");
+            }
+        }
+        self.eligible.store(Some(Arc::new(Eligible::build(self, now))));
+    }
+}
+
+/// A view held for the time of one pick.
+struct View {
+    view: Guard<Option<Arc<Eligible>>>,
+    /// Whether it is out of date and another thread is at work on the next.
+    in_doubt: bool,
+}
+
+impl View {
+    #[inline]
+    fn level(&self, classification: u8) -> Option<&eligible::Level> {
+        self.view.as_ref()?.level(classification)
+    }
+
+    fn healthy_ratio(&self) -> f32 {
+        self.view.as_ref().map_or(0.0, |view| view.healthy_ratio)
+    }
+}
+
+#[cfg(test)]
+mod tests;

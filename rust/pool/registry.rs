@@ -1,0 +1,149 @@
+//! All destinations by id, shared by the pools of every generation.
+//!
+//! Every change of a destination's admin state, health or breaker bumps the epoch *after* it is made; a pool whose
+//! view is of another epoch builds a new one before it picks. The bump releases and the pool's read acquires, so a
+//! pool that sees the new epoch sees the change.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use crate::balance::Cursor;
+use crate::pool::destination::{Admin, Destination, Health};
+use crate::pool::events::{EventKind, EventLog, Events};
+use crate::pool::{Nanos, Pool};
+
+/// Which rotation of a pool: rotations go on where they were when a pool's view is rebuilt or its configuration
+/// reloaded, or its first destinations would be favoured each time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CursorKey {
+    pub(crate) pool: Arc<str>,
+    pub(crate) clearance: u8,
+    pub(crate) tier: u8,
+    /// Which list of the tier.
+    pub(crate) list: u8,
+}
+
+/// All destinations by id.
+#[derive(Debug, Default)]
+pub struct Registry {
+    epoch: AtomicU64,
+    destinations: RwLock<HashMap<Arc<str>, Arc<Destination>>>,
+    cursors: Mutex<HashMap<CursorKey, Arc<Cursor>>>,
+    /// Held while a streak is judged, so that two destinations cannot both be the one that may still be ejected.
+    judging: Mutex<()>,
+    log: EventLog,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The destination of this id, made if need be (enabled, healthy, closed).
+    pub fn get_or_insert(&self, id: &Arc<str>) -> Arc<Destination> {
+        if let Some(found) = self.get(id) {
+            return found;
+        }
+        let mut destinations = self.destinations.write();
+        let new = || Arc::new(Destination::new(Arc::clone(id)));
+        Arc::clone(destinations.entry(Arc::clone(id)).or_insert_with(new))
+    }
+
+    /// The destination of this id.
+    pub fn get(&self, id: &str) -> Option<Arc<Destination>> {
+        self.destinations.read().get(id).map(Arc::clone)
+    }
+
+    /// All destinations, by id.
+    pub fn all(&self) -> Vec<Arc<Destination>> {
+        let mut all: Vec<_> = self.destinations.read().values().map(Arc::clone).collect();
+        all.sort_unstable_by(|a, b| a.id().cmp(b.id()));
+        all
+    }
+
+    /// Makes a generation live: outcomes of leases from older pools no longer move breakers of these pools'
+    /// destinations. Call it when the pools are in use; a pool that is reused keeps its generation, and its leases
+    /// stay valid. Forgets the rotations of pools that are gone.
+    pub fn publish<'a>(&self, pools: impl IntoIterator<Item = &'a Arc<Pool>>) {
+        let mut live = HashSet::new();
+        for pool in pools {
+            live.insert(pool.id());
+            pool.members().iter().for_each(|member| member.destination().publish(pool.generation()));
+        }
+        self.cursors.lock().retain(|key, _| live.contains(&key.pool));
+    }
+
+    /// Forgets the destinations that are neither among `ids` nor hold a message.
+    pub fn retain<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
+        let ids: HashSet<&str> = ids.into_iter().collect();
+        self.destinations.write().retain(|id, destination| ids.contains(&**id) || destination.in_flight() > 0);
+    }
+
+    /// Sets what the operator wants; the state before, or `None` if there is no such destination.
+    pub fn set_admin(&self, id: &str, admin: Admin, reason: &'static str, now: Nanos) -> Option<Admin> {
+        let destination = self.get(id)?;
+        let before = destination.swap_admin(admin);
+        if before != admin {
+            self.changed(now, &destination, EventKind::Admin(admin), reason);
+        }
+        Some(before)
+    }
+
+    /// Sets what health checks say; the state before, or `None` if there is no such destination.
+    pub fn set_health(&self, id: &str, health: Health, reason: &'static str, now: Nanos) -> Option<Health> {
+        let destination = self.get(id)?;
+        let before = destination.swap_health(health);
+        if before != health {
+            self.changed(now, &destination, EventKind::Health(health), reason);
+        }
+        Some(before)
+    }
+
+    /// Ends an ejection, pause or probation at an operator's word. Whether there was one; `None` if there is no such
+    /// destination.
+    pub fn recover(&self, id: &str, now: Nanos) -> Option<bool> {
+        let destination = self.get(id)?;
+        let was_out = destination.breaker().reset(now);
+        if was_out {
+            destination.counts().recoveries.increment();
+            self.changed(now, &destination, EventKind::Recovered, "operator");
+        }
+        Some(was_out)
+    }
+
+    /// The events with a number above `seq`, of the last 1,024.
+    pub fn events_since(&self, seq: u64) -> Events {
+        self.log.since(seq)
+    }
+
+    /// Number of changes so far.
+    #[inline]
+    pub fn epoch(&self) -> u64 {
+        // Acquire: whoever sees an epoch sees the changes before it.
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Records a change that was made, and tells all pools.
+    pub(crate) fn changed(&self, now: Nanos, destination: &Destination, kind: EventKind, reason: &'static str) {
+        self.noted(now, destination, kind, reason);
+        // Release: publishes the change to whoever sees the new epoch.
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// Records what changes nothing for pools.
+    pub(crate) fn noted(&self, now: Nanos, destination: &Destination, kind: EventKind, reason: &'static str) {
+        self.log.add(now, destination.id(), kind, reason);
+    }
+
+    pub(crate) fn cursor(&self, key: CursorKey) -> Arc<Cursor> {
+        Arc::clone(self.cursors.lock().entry(key).or_default())
+    }
+
+    pub(crate) fn judging(&self) -> MutexGuard<'_, ()> {
+        self.judging.lock()
+    }
+}

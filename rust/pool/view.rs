@@ -1,0 +1,138 @@
+//! State for people: destinations and pools as plain values, read without stopping anybody.
+
+use std::sync::Arc;
+
+use crate::balance::PolicyKind;
+use crate::pool::breaker::Phase;
+use crate::pool::destination::{Admin, Destination, Health};
+use crate::pool::eligible::Status;
+use crate::pool::{Nanos, Pool};
+
+/// A destination at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DestinationView {
+    /// Its id.
+    pub id: Arc<str>,
+    /// What the operator wants.
+    pub admin: Admin,
+    /// What health checks say.
+    pub health: Health,
+    /// `closed`, `ejected` (a pause included) or `probation`.
+    pub breaker: &'static str,
+    /// ns left of an ejection or pause.
+    pub ejected_for: Option<Nanos>,
+    /// Messages held for it.
+    pub in_flight: u32,
+    /// Leases taken.
+    pub attempts: u64,
+    /// Leases ended in success.
+    pub successes: u64,
+    /// Leases ended in failure.
+    pub failures: u64,
+    /// Leases ended because it asked for a pause.
+    pub overloaded: u64,
+    /// Leases ended without an outcome.
+    pub cancelled: u64,
+    /// Times it was ejected.
+    pub ejections: u64,
+    /// Times it recovered.
+    pub recoveries: u64,
+    /// Average share of successes, 0..=1; 1.0 before any outcome.
+    pub success_rate: f32,
+    /// Peak EWMA of latency, ns; `None` before any success.
+    pub latency: Option<Nanos>,
+    /// Median, 95th and 99th percentile of latency, ns; `None` before any success.
+    pub percentiles: Option<[Nanos; 3]>,
+    /// Failures by name.
+    pub failure_kinds: Vec<(Box<str>, u64)>,
+}
+
+impl Destination {
+    /// Its state at `now`.
+    pub fn view(&self, now: Nanos) -> DestinationView {
+        let (breaker, ejected_for) = match self.breaker().phase(now) {
+            Phase::Closed => ("closed", None),
+            Phase::Out(until) => ("ejected", Some(until - now)),
+            Phase::Probation => ("probation", None),
+        };
+        let counts = self.counts();
+        DestinationView {
+            id: Arc::clone(self.id()),
+            admin: self.admin(),
+            health: self.health(),
+            breaker,
+            ejected_for,
+            in_flight: self.in_flight(),
+            attempts: counts.attempts.get(),
+            successes: counts.successes.get(),
+            failures: counts.failures.get(),
+            overloaded: counts.overloaded.get(),
+            cancelled: counts.cancelled.get(),
+            ejections: counts.ejections.get(),
+            recoveries: counts.recoveries.get(),
+            success_rate: self.failures().success(),
+            latency: self.latency().last().map(|latency| latency as Nanos),
+            percentiles: self.histogram().and_then(|histogram| histogram.quantiles([0.5, 0.95, 0.99])),
+            failure_kinds: counts.failure_kinds.counts(),
+        }
+    }
+}
+
+/// A pool at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolView {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its policy.
+    pub policy: PolicyKind,
+    /// Its members, in the order configured.
+    pub members: Vec<MemberView>,
+    /// Fit members of those enabled with a weight above 0, 0..=1.
+    pub healthy_ratio: f32,
+}
+
+/// A member of a pool at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    /// The destination's id.
+    pub id: Arc<str>,
+    /// Configured weight.
+    pub weight: u32,
+    /// Tier.
+    pub tier: u8,
+    /// Clearance.
+    pub clearance: u8,
+    /// In-flight cap in this pool.
+    pub max_in_flight: Option<u32>,
+    /// Whether it may receive a message it is cleared for: enabled, fit, and below its cap. (On probation it may
+    /// not, except for its trial.)
+    pub eligible: bool,
+}
+
+impl Pool {
+    /// Its state at `now`.
+    pub fn describe(&self, now: Nanos) -> PoolView {
+        let member = |member: &crate::pool::Member| MemberView {
+            id: Arc::clone(member.id()),
+            weight: member.weight(),
+            tier: member.tier(),
+            clearance: member.clearance(),
+            max_in_flight: member.max_in_flight(),
+            eligible: Status::of(member, self.failover(), now).is_fit()
+                && member.destination().in_flight() < member.cap,
+        };
+        PoolView {
+            id: Arc::clone(self.id()),
+            policy: self.policy(),
+            members: self.members().iter().map(member).collect(),
+            healthy_ratio: self.healthy_ratio(now),
+        }
+    }
+
+    /// Fit members (healthy or degraded, breaker closed) of those enabled with a weight above 0, 0..=1. As fast as a
+    /// pick, for rules that read it.
+    #[inline]
+    pub fn healthy_ratio(&self, now: Nanos) -> f32 {
+        self.view(now).healthy_ratio()
+    }
+}

@@ -1,0 +1,144 @@
+//! A Python object as a message: fields are looked up when a rule asks, and only those.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use super::convert::{self, Child, Held};
+use super::errors::{json_error, message_error};
+use crate::error::ReadError;
+use crate::message::json::JsonMessage;
+use crate::message::path::{FieldId, FieldTable};
+use crate::message::{Fields, Read};
+use crate::router::Snapshot;
+use crate::rules::program::Program;
+
+/// The keys of each field as interned Python strings, by field number: looking one up compares pointers.
+#[derive(Clone)]
+pub(super) struct Keys(Arc<[Box<[Py<PyString>]>]>);
+
+impl Keys {
+    pub(super) fn new(py: Python<'_>, fields: &FieldTable) -> Self {
+        let interned = |segment: &Arc<str>| PyString::intern(py, segment).unbind();
+        Self(fields.paths().iter().map(|path| path.segments.iter().map(interned).collect()).collect())
+    }
+
+    /// These keys, if they still cover all of `fields`; made anew where fields were added.
+    pub(super) fn grown(&self, py: Python<'_>, fields: &FieldTable) -> Self {
+        if self.0.len() == fields.paths().len() { self.clone() } else { Self::new(py, fields) }
+    }
+}
+
+/// A mapping, dataclass or model as a message.
+struct ObjectMessage<'m, 'py> {
+    object: &'m Bound<'py, PyAny>,
+    keys: &'m Keys,
+    fields: &'m FieldTable,
+    held: &'m Held<'py>,
+}
+
+/// Where following a path ended.
+enum End<'py> {
+    At(Bound<'py, PyAny>),
+    Absent,
+    Broken,
+    InList(usize),
+}
+
+impl<'m, 'py> ObjectMessage<'m, 'py> {
+    fn follow(&self, field: FieldId, keys: &[Py<PyString>]) -> Result<End<'py>, ReadError> {
+        let mut object = self.object.clone();
+        for (depth, key) in keys.iter().enumerate() {
+            let key = key.bind(object.py());
+            object = match convert::child(&object, key).map_err(|problem| self.error(field, problem))? {
+                Child::Found(object) => object,
+                Child::Missing if depth + 1 == keys.len() => return Ok(End::Absent),
+                Child::List => return Ok(End::InList(depth)),
+                Child::Missing | Child::Scalar => return Ok(End::Broken),
+            };
+        }
+        Ok(End::At(object))
+    }
+
+    fn error(&self, field: FieldId, problem: String) -> ReadError {
+        ReadError { field: self.fields.path(field).to_string(), problem }
+    }
+
+    fn read_along(&self, field: FieldId, keys: &[Py<PyString>]) -> Result<Read<'m>, ReadError> {
+        Ok(match self.follow(field, keys)? {
+            End::At(object) => {
+                Read::Value(convert::value(&object, self.held).map_err(|problem| self.error(field, problem))?)
+            }
+            End::Absent => Read::Absent,
+            End::Broken => Read::Broken,
+            End::InList(depth) => Read::InList { depth },
+        })
+    }
+}
+
+impl<'m> Fields<'m> for ObjectMessage<'m, '_> {
+    fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError> {
+        self.read_along(field, &self.keys.0[field.index()])
+    }
+
+    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
+        let keys = &self.keys.0[field.index()];
+        self.read_along(field, &keys[..depth.min(keys.len())])
+    }
+
+    fn is_list(&self, field: FieldId) -> bool {
+        let end = self.follow(field, &self.keys.0[field.index()]);
+        matches!(end, Ok(End::At(object)) if convert::is_list(&object))
+    }
+}
+
+/// What has a program: a rule set's is itself, a router's is in its snapshot.
+pub(super) trait Compiled {
+    fn program(&self) -> &Program;
+}
+
+impl Compiled for Program {
+    fn program(&self) -> &Program {
+        self
+    }
+}
+
+impl Compiled for Snapshot {
+    fn program(&self) -> &Program {
+        self.program()
+    }
+}
+
+/// Calls `read` with the message behind a Python object: JSON bytes, or anything with named fields.
+///
+/// The compiled rules are handed through, since what a message lends and what rules lend live equally long.
+pub(super) fn with_message<C: Compiled, T>(
+    object: &Bound<'_, PyAny>,
+    keys: &Keys,
+    compiled: &C,
+    read: impl for<'m> FnOnce(&'m C, &dyn Fields<'m>) -> PyResult<T>,
+) -> PyResult<T> {
+    if let Ok(bytes) = object.cast::<PyBytes>() {
+        return with_json(bytes.as_bytes(), compiled, read);
+    }
+    if !convert::is_message(object) {
+        let problem = format!(
+            "a {} is no message; give a mapping, a dataclass, a pydantic model, or JSON as bytes",
+            convert::type_name(object)
+        );
+        return Err(message_error("message", problem));
+    }
+    let held = Held::default();
+    read(compiled, &ObjectMessage { object, keys, fields: compiled.program().fields(), held: &held })
+}
+
+/// Calls `read` with the message that raw JSON is.
+pub(super) fn with_json<C: Compiled, T>(
+    bytes: &[u8],
+    compiled: &C,
+    read: impl for<'m> FnOnce(&'m C, &dyn Fields<'m>) -> PyResult<T>,
+) -> PyResult<T> {
+    let message = JsonMessage::parse(bytes, compiled.program().paths()).map_err(|error| json_error(&error))?;
+    read(compiled, &message)
+}

@@ -1,0 +1,78 @@
+//! The boundary to Python: the only files that know PyO3.
+//!
+//! No logic lives here: arguments are read, one call into the crate is made, its answer is wrapped. Every class
+//! is frozen; what changes is behind atomics, so all of it is safe without a GIL. Errors become the exceptions
+//! of `turnout.errors`.
+
+mod convert;
+mod decision;
+mod errors;
+mod histogram;
+mod lease;
+mod message;
+mod pool;
+mod router;
+mod rules;
+mod spec;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use pyo3::prelude::*;
+
+use crate::pool::Nanos;
+
+/// Nanoseconds of the process's monotonic clock; it starts one second in, so that 0 can mean "never".
+fn now() -> Nanos {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let elapsed = START.get_or_init(Instant::now).elapsed().as_nanos();
+    1_000_000_000 + Nanos::try_from(elapsed).unwrap_or(Nanos::MAX / 2)
+}
+
+/// A point on the monotonic clock as Unix seconds.
+fn unix_seconds(at: Nanos) -> f64 {
+    let unix_now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    unix_now + seconds(at) - seconds(now())
+}
+
+/// Nanoseconds as seconds.
+#[expect(clippy::cast_precision_loss, reason = "for people; exact below 104 days")]
+fn seconds(nanos: Nanos) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// Seconds as nanoseconds; negative and not-a-number count as 0, more than 100 years as 100 years.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped first")]
+fn nanos(seconds: f64) -> Nanos {
+    (seconds.max(0.0).min(3.2e9) * 1e9) as Nanos
+}
+
+/// Random generators, one a call: seeds are numbered, so a run on one thread repeats exactly and no call waits.
+struct Dice {
+    next: AtomicU64,
+}
+
+impl Dice {
+    fn new(seed: Option<u64>) -> Self {
+        Self { next: AtomicU64::new(seed.unwrap_or_else(|| fastrand::u64(..))) }
+    }
+
+    fn roll(&self) -> fastrand::Rng {
+        // Relaxed: only that every call gets a number of its own matters.
+        fastrand::Rng::with_seed(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<decision::Decision>()?;
+    module.add_class::<decision::Plan>()?;
+    module.add_class::<histogram::Histogram>()?;
+    module.add_class::<lease::Lease>()?;
+    module.add_class::<pool::Pool>()?;
+    module.add_class::<router::Router>()?;
+    module.add_class::<rules::RuleSet>()?;
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! `Pool`: the balancer alone.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString};
+
+use super::errors::{config_error, no_destination, pool_error};
+use super::lease::Lease;
+use super::{Dice, now, seconds, spec};
+use crate::pool::{Destination, Nanos, Pool as Members, PoolSpec, Registry, Request};
+
+#[pyclass(frozen, module = "turnout._core")]
+pub(super) struct Pool {
+    members: Arc<Members>,
+    /// Ids as Python strings, made once, by member.
+    ids: Box<[Py<PyString>]>,
+    registry: Arc<Registry>,
+    dice: Dice,
+}
+
+#[pymethods]
+impl Pool {
+    #[new]
+    #[pyo3(signature = (destinations, *, policy = "round_robin", failover = None, seed = None))]
+    fn new(
+        py: Python<'_>,
+        destinations: &Bound<'_, PyAny>,
+        policy: &str,
+        failover: Option<&Bound<'_, PyAny>>,
+        seed: Option<u64>,
+    ) -> PyResult<Self> {
+        let registry = Registry::new();
+        let spec = PoolSpec {
+            id: Arc::from("pool"),
+            policy: spec::policy(policy, "pool")?,
+            members: spec::members(destinations, "pool")?,
+            failover: spec::failover(failover)?,
+        };
+        let members = Arc::new(Members::build(spec, &registry, 1, now()).map_err(|error| pool_error(&error))?);
+        registry.publish([&members]);
+        let ids = members.members().iter().map(|member| PyString::new(py, member.id()).unbind()).collect();
+        Ok(Self { members, ids, registry, dice: Dice::new(seed) })
+    }
+
+    #[pyo3(signature = (*, exclude = Vec::new(), classification = None))]
+    fn select(&self, py: Python<'_>, exclude: Vec<String>, classification: Option<&str>) -> PyResult<Py<PyString>> {
+        let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
+        let request = request(&exclude, classification)?;
+        let pick = self.members.select(&request, now(), &mut self.dice.roll()).map_err(no_destination)?;
+        Ok(self.ids[pick.member].clone_ref(py))
+    }
+
+    #[pyo3(signature = (*, exclude = Vec::new(), classification = None))]
+    fn acquire(&self, exclude: Vec<String>, classification: Option<&str>) -> PyResult<Lease> {
+        let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
+        let request = request(&exclude, classification)?;
+        let held = self.members.acquire(&request, now(), &mut self.dice.roll()).map_err(no_destination)?;
+        Ok(Lease::new(held, 1, None))
+    }
+
+    fn drain(&self, id: &str) -> PyResult<()> {
+        self.set_admin(id, "draining")
+    }
+
+    fn enable(&self, id: &str) -> PyResult<()> {
+        self.set_admin(id, "enabled")
+    }
+
+    fn disable(&self, id: &str) -> PyResult<()> {
+        self.set_admin(id, "disabled")
+    }
+
+    fn set_health(&self, id: &str, health: &str) -> PyResult<()> {
+        known(id, self.registry.set_health(id, spec::state(health)?, "operator", now()))
+    }
+
+    fn destinations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let at = now();
+        let states = self.members.members().iter().map(|member| destination_state(py, member.destination(), at));
+        PyList::new(py, states.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    fn __len__(&self) -> usize {
+        self.members.members().len()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Pool of {} destinations by {}>", self.__len__(), self.members.policy())
+    }
+}
+
+impl Pool {
+    fn set_admin(&self, id: &str, state: &str) -> PyResult<()> {
+        known(id, self.registry.set_admin(id, spec::state(state)?, "operator", now()))
+    }
+}
+
+/// An error if there was no such destination.
+pub(super) fn known<T>(id: &str, before: Option<T>) -> PyResult<()> {
+    before.map(drop).ok_or_else(|| config_error(format!("no pool has a destination {id:?}")))
+}
+
+fn request<'a>(exclude: &'a [&'a str], classification: Option<&str>) -> PyResult<Request<'a>> {
+    let classification = classification.map_or(Ok(0), |name| spec::level(name, "classification"))?;
+    Ok(Request { classification, exclude, pinned: None })
+}
+
+/// One destination's live state and counts, as the stub describes it.
+pub(super) fn destination_state<'py>(
+    py: Python<'py>,
+    destination: &Destination,
+    at: Nanos,
+) -> PyResult<Bound<'py, PyDict>> {
+    let view = destination.view(at);
+    let milliseconds = |nanos: Nanos| seconds(nanos) * 1e3;
+    let percentile = |position: usize| view.percentiles.map(|percentiles| milliseconds(percentiles[position]));
+    let kinds = PyDict::new(py);
+    for (kind, count) in &view.failure_kinds {
+        kinds.set_item(kind.as_ref(), count)?;
+    }
+    let dict = PyDict::new(py);
+    dict.set_item("id", view.id.as_ref())?;
+    dict.set_item("admin", view.admin.as_str())?;
+    dict.set_item("health", view.health.as_str())?;
+    dict.set_item("breaker", view.breaker)?;
+    dict.set_item("ejected_for", view.ejected_for.map(seconds))?;
+    dict.set_item("in_flight", view.in_flight)?;
+    dict.set_item("attempts", view.attempts)?;
+    dict.set_item("successes", view.successes)?;
+    dict.set_item("failures", view.failures)?;
+    dict.set_item("overloaded", view.overloaded)?;
+    dict.set_item("cancelled", view.cancelled)?;
+    dict.set_item("ejections", view.ejections)?;
+    dict.set_item("recoveries", view.recoveries)?;
+    dict.set_item("success_rate", view.success_rate)?;
+    dict.set_item("latency_ms", view.latency.map(milliseconds))?;
+    dict.set_item("p50_ms", percentile(0))?;
+    dict.set_item("p95_ms", percentile(1))?;
+    dict.set_item("p99_ms", percentile(2))?;
+    dict.set_item("failure_kinds", kinds)?;
+    Ok(dict)
+}

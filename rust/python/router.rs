@@ -1,0 +1,366 @@
+//! The router's half in Rust: one live snapshot, swapped on reload, and one call a decision.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::{PyDict, PyList};
+
+use super::decision::{self, Decision, Plan};
+use super::errors::{
+    build_error, config_error, is_ours, match_error, no_destination, no_route, read_error, turnout_error,
+};
+use super::lease::Lease;
+use super::message::{Keys, with_message};
+use super::pool::{destination_state, known};
+use super::{Dice, now, seconds, spec, unix_seconds};
+use crate::pool::{Nanos, Registry};
+use crate::router::{CLASSIFICATIONS, Choice, Mode, Origin, Plan as Fixed, Resolution, Snapshot, Target};
+use crate::stats::Histogram;
+
+/// One in so many decisions is timed: two clock readings are a tenth of a decision's cost.
+const TIMED: u64 = 32;
+
+/// A snapshot with what reading Python messages needs.
+struct Live {
+    snapshot: Arc<Snapshot>,
+    keys: Keys,
+}
+
+#[pyclass(frozen, subclass, module = "turnout._core")]
+pub(super) struct Router {
+    live: ArcSwap<Live>,
+    /// One reload at a time; decisions do not take it.
+    changing: Mutex<()>,
+    registry: Arc<Registry>,
+    dice: Arc<Dice>,
+    decisions: AtomicU64,
+    no_route: AtomicU64,
+    decision_time: Histogram,
+}
+
+/// What the stages said, with custom rules not yet asked.
+enum Answer {
+    Plan(Fixed),
+    Custom { resume: usize, classification: u8 },
+}
+
+fn live(py: Python<'_>, spec: &Bound<'_, PyAny>, registry: &Arc<Registry>, old: Option<&Live>) -> PyResult<Live> {
+    let spec = spec::router(spec)?;
+    let previous = old.map(|old| Arc::clone(&old.snapshot));
+    let snapshot = py
+        .detach(|| Snapshot::build(spec, registry, previous.as_deref(), now()))
+        .map_err(|error| build_error(py, error))?;
+    let keys = Keys::new(py, snapshot.program().fields());
+    Ok(Live { snapshot: Arc::new(snapshot), keys })
+}
+
+impl Router {
+    /// Asks the stages from number `start` on; an error that there is no route where there is none.
+    fn ask(&self, live: &Live, message: &Bound<'_, PyAny>, start: usize, at: Nanos) -> PyResult<Answer> {
+        let (resolution, classification) =
+            with_message(message, &live.keys, live.snapshot.as_ref(), |snapshot, fields| {
+                let classification = snapshot.classification(fields).map_err(read_error)?;
+                Ok((snapshot.resolve(fields, start, at).map_err(match_error)?, classification))
+            })?;
+        match resolution {
+            Resolution::Route(origin, target) => {
+                live.snapshot.count(&origin);
+                let snapshot = Arc::clone(&live.snapshot);
+                Ok(Answer::Plan(Fixed { snapshot, origin, target, classification }))
+            }
+            Resolution::Custom { resume } => Ok(Answer::Custom { resume, classification }),
+            Resolution::Nothing => {
+                // Relaxed: a count for people, ordered with nothing.
+                self.no_route.fetch_add(1, Ordering::Relaxed);
+                Err(no_route("no rule matched and there is no default; set default: to a pool or to dead_letter"))
+            }
+        }
+    }
+
+    /// The plan for a message, custom rules included, which `_custom_rules` of the Python class runs.
+    fn plan(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, at: Nanos) -> PyResult<Fixed> {
+        let router = slf.get();
+        let live = router.live.load();
+        let mut start = 0;
+        loop {
+            match router.ask(&live, message, start, at)? {
+                Answer::Plan(plan) => return Ok(plan),
+                Answer::Custom { resume, classification } => {
+                    let found = slf.call_method1(intern!(slf.py(), "_custom_rules"), (message,))?;
+                    if let Some((rule, target)) = found.extract::<Option<(String, String)>>()? {
+                        return Self::custom_plan(&live, &rule, &target, classification);
+                    }
+                    start = resume;
+                }
+            }
+        }
+    }
+
+    fn custom_plan(live: &Live, rule: &str, target: &str, classification: u8) -> PyResult<Fixed> {
+        let target = live.snapshot.target_named(target).ok_or_else(|| {
+            config_error(format!("custom rule {rule:?} routed to {target:?}, which is no pool and no destination"))
+        })?;
+        let origin = Origin::Custom(Arc::from(rule));
+        Ok(Fixed { snapshot: Arc::clone(&live.snapshot), origin, target, classification })
+    }
+
+    /// Counts a decision that began at `at`; times one in [`TIMED`].
+    fn count(&self, at: Nanos) {
+        // Relaxed: a count for people, ordered with nothing.
+        if self.decisions.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED) {
+            self.decision_time.record(now() - at);
+        }
+    }
+
+    fn decide(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>) -> PyResult<Decision> {
+        let at = now();
+        let router = slf.get();
+        let plan = Self::plan(slf, message, at)?;
+        let mut random = router.dice.roll();
+        let decision = match &plan.target {
+            Target::DeadLetter => Decision::new(Arc::new(plan), None, Box::default()),
+            Target::Pools(pools, Mode::All { quorum }) => {
+                let mut choices = Vec::with_capacity(pools.len());
+                let mut failed = None;
+                for branch in 0..pools.len() {
+                    match plan.select(Some(branch), &[], at, &mut random) {
+                        Ok(choice) => choices.push(choice),
+                        Err(error) => failed = Some(error),
+                    }
+                }
+                if let Some(error) = failed.filter(|_| choices.len() < *quorum) {
+                    return Err(no_destination(error));
+                }
+                let first: Choice = choices.remove(0);
+                Decision::new(Arc::new(plan), Some(first), choices.into())
+            }
+            _ => {
+                let choice = plan.select(None, &[], at, &mut random).map_err(no_destination)?;
+                Decision::new(Arc::new(plan), Some(choice), Box::default())
+            }
+        };
+        router.count(at);
+        Ok(decision)
+    }
+}
+
+#[pymethods]
+impl Router {
+    #[new]
+    #[pyo3(signature = (spec, seed = None))]
+    fn new(py: Python<'_>, spec: &Bound<'_, PyAny>, seed: Option<u64>) -> PyResult<Self> {
+        let registry = Registry::new();
+        let live = live(py, spec, &registry, None)?;
+        live.snapshot.publish(None, now());
+        Ok(Self {
+            live: ArcSwap::from_pointee(live),
+            changing: Mutex::new(()),
+            registry,
+            dice: Arc::new(Dice::new(seed)),
+            decisions: AtomicU64::new(0),
+            no_route: AtomicU64::new(0),
+            decision_time: Histogram::default(),
+        })
+    }
+
+    fn route(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>) -> PyResult<Decision> {
+        Self::decide(slf, message)
+    }
+
+    fn route_json(slf: &Bound<'_, Self>, raw: &Bound<'_, pyo3::types::PyBytes>) -> PyResult<Decision> {
+        Self::decide(slf, raw.as_any())
+    }
+
+    fn route_many<'py>(slf: &Bound<'py, Self>, messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let answers = PyList::empty(py);
+        for message in messages.try_iter()? {
+            match Self::decide(slf, &message?) {
+                Ok(decision) => answers.append(Bound::new(py, decision)?)?,
+                Err(error) if is_ours(py, &error) => answers.append(error.into_value(py))?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(answers)
+    }
+
+    fn acquire(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>) -> PyResult<Lease> {
+        let at = now();
+        let router = slf.get();
+        let plan = Self::plan(slf, message, at)?;
+        if matches!(plan.target, Target::Pools(_, Mode::All { .. })) {
+            return Err(turnout_error(
+                "the route's mode is `all`, which takes one lease a pool; use acquire_all, or dispatch".to_owned(),
+            ));
+        }
+        let lease = decision::lease(slf.py(), &Arc::new(plan), None, &[], 1, &router.dice)?;
+        router.count(at);
+        Ok(lease)
+    }
+
+    fn acquire_all<'py>(slf: &Bound<'py, Self>, message: &Bound<'py, PyAny>) -> PyResult<Vec<Lease>> {
+        let at = now();
+        let router = slf.get();
+        let plan = Arc::new(Self::plan(slf, message, at)?);
+        let branches = match &plan.target {
+            Target::Pools(pools, Mode::All { .. }) => (0..pools.len()).map(Some).collect(),
+            _ => vec![None],
+        };
+        let leases = branches.into_iter().map(|branch| decision::lease(slf.py(), &plan, branch, &[], 1, &router.dice));
+        // An error drops the leases taken so far, which gives them back as cancelled.
+        let leases = leases.collect::<PyResult<Vec<_>>>()?;
+        router.count(at);
+        Ok(leases)
+    }
+
+    #[pyo3(signature = (message, start = 0))]
+    fn _plan(&self, message: &Bound<'_, PyAny>, start: usize) -> PyResult<Plan> {
+        let at = now();
+        let live = self.live.load();
+        let (fixed, resume) = match self.ask(&live, message, start, at)? {
+            Answer::Plan(plan) => {
+                self.count(at);
+                (plan, None)
+            }
+            Answer::Custom { resume, classification } => {
+                let snapshot = Arc::clone(&live.snapshot);
+                let (origin, target) = (Origin::Default, Target::DeadLetter);
+                (Fixed { snapshot, origin, target, classification }, Some(resume))
+            }
+        };
+        Ok(Plan::new(Arc::new(fixed), resume, Arc::clone(&self.dice)))
+    }
+
+    #[pyo3(signature = (message, start = 0))]
+    fn _stage<'py>(&self, message: &Bound<'py, PyAny>, start: usize) -> PyResult<Bound<'py, PyAny>> {
+        let py = message.py();
+        let live = self.live.load();
+        let resolution = with_message(message, &live.keys, live.snapshot.as_ref(), |snapshot, fields| {
+            snapshot.resolve(fields, start, now()).map_err(match_error)
+        })?;
+        match resolution {
+            Resolution::Route(origin, _) => Ok(decision::stage_name(&origin).into_pyobject(py)?.into_any()),
+            Resolution::Custom { resume } => Ok(resume.into_pyobject(py)?.into_any()),
+            Resolution::Nothing => Ok(py.None().into_bound(py)),
+        }
+    }
+
+    fn _plan_to(&self, message: &Bound<'_, PyAny>, target: &str, rule: &str) -> PyResult<Plan> {
+        let at = now();
+        let live = self.live.load();
+        let classification = with_message(message, &live.keys, live.snapshot.as_ref(), |snapshot, fields| {
+            snapshot.classification(fields).map_err(read_error)
+        })?;
+        let plan = Self::custom_plan(&live, rule, target, classification)?;
+        self.count(at);
+        Ok(Plan::new(Arc::new(plan), None, Arc::clone(&self.dice)))
+    }
+
+    fn _explain<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let live = self.live.load();
+        with_message(message, &live.keys, live.snapshot.as_ref(), |snapshot, fields| {
+            let explanation = snapshot.explain(fields, now());
+            spec::explanation(message.py(), snapshot.program(), &explanation)
+        })
+    }
+
+    fn _reload(&self, py: Python<'_>, spec: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let _changing = self
+            .changing
+            .lock_py_attached(py)
+            .map_err(|_| PyRuntimeError::new_err("an earlier reload of this router panicked"))?;
+        let old = self.live.load_full();
+        let new = live(py, spec, &self.registry, Some(&old))?;
+        let generation = new.snapshot.generation();
+        let snapshot = Arc::clone(&new.snapshot);
+        self.live.store(Arc::new(new));
+        snapshot.publish(Some(&old.snapshot), now());
+        Ok(generation)
+    }
+
+    #[getter]
+    fn generation(&self) -> u64 {
+        self.live.load().snapshot.generation()
+    }
+
+    fn _set_admin(&self, id: &str, state: &str) -> PyResult<()> {
+        known(id, self.registry.set_admin(id, spec::state(state)?, "operator", now()))
+    }
+
+    fn _set_health(&self, id: &str, health: &str) -> PyResult<()> {
+        known(id, self.registry.set_health(id, spec::state(health)?, "operator", now()))
+    }
+
+    fn _destinations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let at = now();
+        let live = self.live.load();
+        let mut seen = std::collections::HashSet::new();
+        let members = live.snapshot.pools().iter().flat_map(|pool| pool.members());
+        let states = members
+            .filter(|member| seen.insert(Arc::clone(member.id())))
+            .map(|member| destination_state(py, member.destination(), at));
+        PyList::new(py, states.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    fn _pools<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let at = now();
+        let live = self.live.load();
+        let pools = live.snapshot.pools().iter().map(|pool| {
+            let view = pool.describe(at);
+            let members = view.members.iter().map(|member| {
+                let dict = PyDict::new(py);
+                dict.set_item("id", member.id.as_ref())?;
+                dict.set_item("weight", member.weight)?;
+                dict.set_item("tier", member.tier)?;
+                dict.set_item("clearance", CLASSIFICATIONS.get(usize::from(member.clearance)))?;
+                dict.set_item("max_in_flight", member.max_in_flight)?;
+                dict.set_item("eligible", member.eligible)?;
+                Ok(dict)
+            });
+            let dict = PyDict::new(py);
+            dict.set_item("id", view.id.as_ref())?;
+            dict.set_item("policy", view.policy.as_str())?;
+            dict.set_item("healthy_ratio", view.healthy_ratio)?;
+            dict.set_item("destinations", members.collect::<PyResult<Vec<_>>>()?)?;
+            Ok(dict)
+        });
+        PyList::new(py, pools.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    #[pyo3(signature = (since = 0))]
+    fn _events<'py>(&self, py: Python<'py>, since: u64) -> PyResult<Bound<'py, PyList>> {
+        let events = self.registry.events_since(since).events;
+        let events = events.iter().map(|event| {
+            let dict = PyDict::new(py);
+            dict.set_item("seq", event.seq)?;
+            dict.set_item("at", unix_seconds(event.at))?;
+            dict.set_item("destination", event.destination.as_ref())?;
+            dict.set_item("kind", event.kind.as_str())?;
+            dict.set_item("reason", event.reason)?;
+            Ok(dict)
+        });
+        PyList::new(py, events.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let live = self.live.load();
+        let by_rule = PyDict::new(py);
+        for (rule, hits) in live.snapshot.rule_hits() {
+            by_rule.set_item(rule, hits)?;
+        }
+        let time = |q: f64| self.decision_time.quantile(q).map(seconds);
+        let dict = PyDict::new(py);
+        dict.set_item("generation", live.snapshot.generation())?;
+        dict.set_item("decisions", self.decisions.load(Ordering::Relaxed))?;
+        dict.set_item("no_route", self.no_route.load(Ordering::Relaxed))?;
+        dict.set_item("by_rule", by_rule)?;
+        dict.set_item("decision_p50", time(0.5))?;
+        dict.set_item("decision_p99", time(0.99))?;
+        Ok(dict)
+    }
+}

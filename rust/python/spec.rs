@@ -1,0 +1,247 @@
+//! What Python passes in as dicts: rules, pools, a router's configuration. And explanations on the way out.
+//!
+//! The Python layer has validated a router's configuration with places in its file. Rules and pools that code
+//! gives to `RuleSet` and `Pool` come straight here, so every key is checked.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyMapping, PyString};
+
+use super::convert::{self, Held};
+use super::errors::{config_error, rule_error};
+use super::nanos;
+use crate::balance::PolicyKind;
+use crate::error::{Place, RuleError};
+use crate::pool::{FailoverSpec, MemberSpec, PoolSpec};
+use crate::router::{CLASSIFICATIONS, DefaultRoute, Mode, RouterSpec, RuleSpec, Stage, Urgent};
+use crate::rules::explain::Explanation;
+use crate::rules::limits::Limits;
+use crate::rules::program::{Program, RuleSource};
+
+/// A mapping whose keys are all asked for by name, with errors that say whose they are.
+struct Section<'a, 'py> {
+    mapping: &'a Bound<'py, PyMapping>,
+    owner: String,
+}
+
+impl<'a, 'py> Section<'a, 'py> {
+    fn new(object: &'a Bound<'py, PyAny>, owner: String, known: &[&str]) -> PyResult<Self> {
+        let mapping = object
+            .cast::<PyMapping>()
+            .map_err(|_| config_error(format!("{owner}: give a mapping, not a {}", convert::type_name(object))))?;
+        for key in mapping.keys()? {
+            let key: String = key.str()?.to_string_lossy().into_owned();
+            if !known.contains(&key.as_str()) {
+                return Err(config_error(format!("{owner}: unknown key {key:?}; known are: {}", known.join(", "))));
+            }
+        }
+        Ok(Self { mapping, owner })
+    }
+
+    /// The value under `key`; none where it is missing or None.
+    fn get(&self, key: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if !self.mapping.contains(key)? {
+            return Ok(None);
+        }
+        let item = self.mapping.get_item(key)?;
+        Ok(if item.is_none() { None } else { Some(item) })
+    }
+
+    fn optional<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str) -> PyResult<Option<T>> {
+        let Some(item) = self.get(key)? else { return Ok(None) };
+        item.extract::<T>().map(Some).map_err(|error| {
+            let error: PyErr = error.into();
+            config_error(format!("{}: {key}: {error}", self.owner))
+        })
+    }
+
+    fn required<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str) -> PyResult<T> {
+        self.optional(key)?.ok_or_else(|| config_error(format!("{}: {key} is missing", self.owner)))
+    }
+
+    fn list(&self, key: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        match self.get(key)? {
+            Some(items) => items.try_iter()?.collect(),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+const RULE_KEYS: [&str; 4] = ["id", "priority", "when", "match"];
+
+fn source(section: &Section<'_, '_>) -> PyResult<RuleSource> {
+    let id: String = section.required("id")?;
+    let matches = match section.get("match")? {
+        Some(pattern) => {
+            let held = Held::default();
+            let value = convert::value(&pattern, &held).map_err(|problem| {
+                rule_error(RuleError { rule: id.clone(), problem: format!("match {problem}"), place: Place::Rule })
+            })?;
+            Some(value.into_owned())
+        }
+        None => None,
+    };
+    let priority = section.optional("priority")?.unwrap_or(0);
+    Ok(RuleSource { id, priority, when: section.optional("when")?, matches })
+}
+
+/// A rule of a bare `RuleSet`: `{"id", "priority", "when", "match"}`.
+pub(super) fn rule_source(rule: &Bound<'_, PyAny>) -> PyResult<RuleSource> {
+    source(&Section::new(rule, "rule".to_owned(), &RULE_KEYS)?)
+}
+
+fn rule_spec(rule: &Bound<'_, PyAny>) -> PyResult<RuleSpec> {
+    let known: Vec<&str> = RULE_KEYS.into_iter().chain(["pools", "mode", "quorum"]).collect();
+    let section = Section::new(rule, "rule".to_owned(), &known)?;
+    let pools: Vec<String> = section.required("pools")?;
+    let mode = match section.required::<String>("mode")?.as_str() {
+        "all" => Mode::All { quorum: section.required("quorum")? },
+        _ => Mode::First,
+    };
+    Ok(RuleSpec { source: source(&section)?, pools, mode })
+}
+
+/// The level of a clearance or classification by name.
+pub(super) fn level(name: &str, owner: &str) -> PyResult<u8> {
+    let level = CLASSIFICATIONS.iter().position(|&known| known == name);
+    level.and_then(|level| u8::try_from(level).ok()).ok_or_else(|| {
+        config_error(format!("{owner}: unknown level {name:?}; there are: {}", CLASSIFICATIONS.join(", ")))
+    })
+}
+
+pub(super) fn policy(name: &str, owner: &str) -> PyResult<PolicyKind> {
+    name.parse().map_err(|error| config_error(format!("{owner}: {error}")))
+}
+
+/// A pool's member: an id, or a mapping with one.
+fn member(item: &Bound<'_, PyAny>, owner: &str) -> PyResult<MemberSpec> {
+    if let Ok(id) = item.cast::<PyString>() {
+        let id: Arc<str> = Arc::from(id.to_cow()?.as_ref());
+        return Ok(MemberSpec::new(id));
+    }
+    let known = ["id", "weight", "tier", "max_in_flight", "clearance"];
+    let section = Section::new(item, format!("{owner}: destination"), &known)?;
+    let id: String = section.required("id")?;
+    let clearance = match section.optional::<String>("clearance")? {
+        Some(name) => level(&name, &format!("{owner}: destination {id:?}: clearance"))?,
+        None => 0,
+    };
+    Ok(MemberSpec {
+        id: Arc::from(id),
+        weight: section.optional("weight")?.unwrap_or(1),
+        tier: section.optional("tier")?.unwrap_or(0),
+        max_in_flight: section.optional("max_in_flight")?,
+        clearance,
+    })
+}
+
+pub(super) fn members(items: &Bound<'_, PyAny>, owner: &str) -> PyResult<Vec<MemberSpec>> {
+    items.try_iter()?.map(|item| member(&item?, owner)).collect()
+}
+
+/// Failover settings; what is left out has the default of [`FailoverSpec`].
+pub(super) fn failover(settings: Option<&Bound<'_, PyAny>>) -> PyResult<FailoverSpec> {
+    let mut spec = FailoverSpec::default();
+    let Some(settings) = settings else { return Ok(spec) };
+    let known = [
+        "eject",
+        "streak",
+        "recovery_time",
+        "max_ejection_time",
+        "max_ejected_percent",
+        "probation_successes",
+        "spill",
+        "panic_threshold",
+        "health",
+        "slow_start",
+    ];
+    let section = Section::new(settings, "failover".to_owned(), &known)?;
+    let set = |value: &mut bool, key: &str| Ok::<_, PyErr>(*value = section.optional(key)?.unwrap_or(*value));
+    set(&mut spec.eject, "eject")?;
+    set(&mut spec.spill, "spill")?;
+    set(&mut spec.health, "health")?;
+    spec.streak = section.optional("streak")?.unwrap_or(spec.streak);
+    spec.probation_successes = section.optional("probation_successes")?.unwrap_or(spec.probation_successes);
+    spec.max_ejected_percent = section.optional("max_ejected_percent")?.unwrap_or(spec.max_ejected_percent);
+    spec.panic_threshold_percent = section.optional("panic_threshold")?.unwrap_or(spec.panic_threshold_percent);
+    spec.ejection_time = section.optional("recovery_time")?.map_or(spec.ejection_time, nanos);
+    spec.slow_start = section.optional("slow_start")?.map_or(spec.slow_start, nanos);
+    spec.max_ejection_time = section.optional("max_ejection_time")?.map_or(spec.max_ejection_time, nanos);
+    Ok(spec)
+}
+
+/// A state by its name.
+pub(super) fn state<T: FromStr<Err: Display>>(name: &str) -> PyResult<T> {
+    name.parse().map_err(|error: T::Err| config_error(error.to_string()))
+}
+
+/// A whole configuration, as `turnout.config` compiles it.
+pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
+    let known = ["stages", "rules", "urgent", "default", "dead_letter", "pools", "admin", "failover"];
+    let section = Section::new(spec, "router".to_owned(), &known)?;
+    let stages = section
+        .required::<Vec<String>>("stages")?
+        .into_iter()
+        .map(|name| Stage::named(&name).ok_or_else(|| config_error(format!("unknown rule family {name:?}"))))
+        .collect::<PyResult<_>>()?;
+    let rules = section.list("rules")?.iter().map(rule_spec).collect::<PyResult<_>>()?;
+    let urgent = match section.get("urgent")? {
+        Some(urgent) => {
+            let urgent = Section::new(&urgent, "urgent".to_owned(), &["min_priority", "pools"])?;
+            Some(Urgent { min_priority: urgent.required("min_priority")?, pools: urgent.required("pools")? })
+        }
+        None => None,
+    };
+    let default = match section.optional::<String>("default")? {
+        Some(pool) => DefaultRoute::Pool(pool),
+        None if section.optional("dead_letter")?.unwrap_or(false) => DefaultRoute::DeadLetter,
+        None => DefaultRoute::None,
+    };
+    let settings = failover(section.get("failover")?.as_ref())?;
+    let pools = section
+        .list("pools")?
+        .iter()
+        .map(|pool| {
+            let pool = Section::new(pool, "pool".to_owned(), &["id", "policy", "destinations"])?;
+            let id: String = pool.required("id")?;
+            let owner = format!("pool {id:?}");
+            Ok(PoolSpec {
+                policy: policy(&pool.required::<String>("policy")?, &owner)?,
+                members: members(&pool.required::<Bound<'_, PyAny>>("destinations")?, &owner)?,
+                id: Arc::from(id),
+                failover: settings.clone(),
+            })
+        })
+        .collect::<PyResult<_>>()?;
+    let states = section.optional::<std::collections::HashMap<String, String>>("admin")?.unwrap_or_default();
+    let admin = states.into_iter().map(|(id, state)| Ok((id, self::state(&state)?))).collect::<PyResult<_>>()?;
+    Ok(RouterSpec { stages, rules, urgent, default, pools, admin, limits: Limits::default() })
+}
+
+/// An explanation as plain dicts: `{"winner", "rules": [{"rule", "matched", "predicate", "field", "asked", "seen", "note"}]}`.
+pub(super) fn explanation<'py>(
+    py: Python<'py>,
+    program: &Program,
+    explanation: &Explanation,
+) -> PyResult<Bound<'py, PyDict>> {
+    let id = |position: usize| PyString::new(py, &program.rules()[position].id);
+    let rules = explanation.rules.iter().map(|rule| {
+        let dict = PyDict::new(py);
+        dict.set_item("rule", rule.id.as_ref())?;
+        dict.set_item("matched", rule.matched())?;
+        let failure = rule.failure.as_ref();
+        dict.set_item("predicate", failure.map(|failure| failure.source.as_ref()))?;
+        dict.set_item("field", failure.and_then(|failure| failure.field.as_deref()))?;
+        dict.set_item("asked", failure.map(|failure| failure.asked.as_str()))?;
+        dict.set_item("seen", failure.map(|failure| failure.seen.as_str()))?;
+        dict.set_item("note", failure.and_then(|failure| failure.note.as_deref()))?;
+        Ok(dict)
+    });
+    let dict = PyDict::new(py);
+    dict.set_item("winner", explanation.winner.map(id))?;
+    dict.set_item("rules", rules.collect::<PyResult<Vec<_>>>()?)?;
+    Ok(dict)
+}

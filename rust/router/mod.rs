@@ -1,0 +1,116 @@
+//! From a message to a destination: match -> pool -> policy -> lease, on one immutable snapshot.
+//!
+//! A [`Snapshot`] is one generation of the configuration: stages, rules, routes and pools, built once and
+//! swapped whole by whoever holds it. The fate of a message is [`Snapshot::resolve`]: stages in the order
+//! configured, within the rules the higher priority, ties to the earlier rule, then the default route.
+//! A [`Plan`] is the outcome, fixed to its generation; attempts take destinations from it one by one.
+//!
+//! Live state (in-flight counts, ejections, latencies) belongs to the [`Registry`], by destination id, and
+//! outlives snapshots.
+
+pub mod facts;
+mod resolve;
+mod spec;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use resolve::{CLASSIFICATIONS, Choice, Origin, Plan, Resolution, Target};
+pub use spec::{BuildError, DefaultRoute, Mode, RouterSpec, RuleSpec, Stage, Urgent};
+
+use crate::message::path::FieldId;
+use crate::pool::{Admin, Pool, Registry};
+use crate::rules::program::Program;
+use facts::Fact;
+
+/// Where a matched rule sends.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Pools by number, in order of preference.
+    pub pools: Arc<[usize]>,
+    /// One of them, or all.
+    pub mode: Mode,
+}
+
+/// The fields of a message that stages and clearance read, whatever the rules name.
+#[derive(Debug, Clone, Copy)]
+struct EnvelopeFields {
+    priority: FieldId,
+    destination: FieldId,
+    classification: FieldId,
+}
+
+/// One generation of the configuration, immutable but for its counters.
+#[derive(Debug)]
+pub struct Snapshot {
+    generation: u64,
+    program: Program,
+    /// By a rule's position in the program.
+    routes: Vec<Route>,
+    /// By a rule's position; shared with earlier generations by rule id.
+    hits: Vec<Arc<AtomicU64>>,
+    stages: Box<[Stage]>,
+    urgent: Option<(i64, Route)>,
+    default: Option<DefaultRouteTarget>,
+    pools: Vec<Arc<Pool>>,
+    pool_numbers: HashMap<Arc<str>, usize>,
+    /// The first pool that each destination is a member of.
+    home_pools: HashMap<Arc<str>, usize>,
+    /// By field number: the live fact that the field names, if it is one.
+    facts: Box<[Option<Fact>]>,
+    /// Whether some rule reads a live fact.
+    reads_facts: bool,
+    envelope: EnvelopeFields,
+    /// The admin state that the configuration gives each destination.
+    admin: Vec<(String, Admin)>,
+    registry: Arc<Registry>,
+}
+
+#[derive(Debug, Clone)]
+enum DefaultRouteTarget {
+    Route(Route),
+    DeadLetter,
+}
+
+impl Snapshot {
+    /// The number of this configuration, from 1.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The compiled rules.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The pools, in the order configured.
+    pub fn pools(&self) -> &[Arc<Pool>] {
+        &self.pools
+    }
+
+    /// The pool with this id.
+    pub fn pool_number(&self, id: &str) -> Option<usize> {
+        self.pool_numbers.get(id).copied()
+    }
+
+    /// Live state of destinations, shared by all generations.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The route of the rule at this position.
+    pub fn route(&self, position: usize) -> &Route {
+        &self.routes[position]
+    }
+
+    /// How often each rule has decided, by id, over all generations that had it.
+    pub fn rule_hits(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.program
+            .rules()
+            .iter()
+            .zip(&self.hits)
+            // Relaxed: a count for people, ordered with nothing.
+            .map(|(rule, hits)| (rule.id.as_ref(), hits.load(Ordering::Relaxed)))
+    }
+}

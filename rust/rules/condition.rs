@@ -1,0 +1,298 @@
+//! The condition tree, and its three-valued meaning.
+//!
+//! CEL says that an expression is true, false or an error, and that `&&` and `||` absorb errors. A rule
+//! matches only where its condition is *true*, so the tree needs no third value: negation is pushed to the
+//! leaves while compiling, and every leaf asks one question, "is it true" or "is it false"
+//! ([`Asked`]). With T(x) for "x is true" and F(x) for "x is false":
+//!
+//! - T(a && b) = T(a) and T(b), F(a && b) = F(a) or F(b), and the mirror for `||`;
+//! - T(!a) = F(a), F(!a) = T(a);
+//! - T(c ? a : b) = (T(c) and T(a)) or (F(c) and T(b)).
+//!
+//! So `!(message.a == 1)` asks whether `message.a == 1` is false, which it is not where `a` is missing.
+
+//!
+//! [`Condition::holds`] decides. It stops at the first part that settles the answer, so a field that a rule names
+//! is read only if the parts before it leave the answer open.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::element::Element;
+use super::expression::{EvaluationError, Expression};
+use crate::error::ReadError;
+use crate::message::path::{FieldId, FieldTable};
+use crate::message::value::Value;
+use crate::message::{Fields, Read};
+
+/// What a leaf is asked. An error is neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Asked {
+    /// "Is it true?"
+    True,
+    /// "Is it false?"
+    False,
+}
+
+/// A compiled condition: holds or does not.
+#[derive(Debug, Clone)]
+pub enum Condition {
+    /// Every part holds. Empty: always.
+    All(Box<[Condition]>),
+    /// Some part holds. Empty: never.
+    Any(Box<[Condition]>),
+    /// One typed test of one field.
+    Predicate(Predicate),
+    /// A CEL expression that is no typed test of a field against constants.
+    Expression(Computed),
+    /// A pattern's object below `field`. Where a list stands there, the condition holds if it holds within
+    /// one and the same element (lists within the list stand for their elements, and an empty list for nothing);
+    /// elsewhere it is asked as it is.
+    Within {
+        /// Where the object, or the list of objects, stands.
+        field: FieldId,
+        /// Asked of the fields below.
+        condition: Box<Condition>,
+    },
+}
+
+/// One typed test of one field.
+#[derive(Debug, Clone)]
+pub struct Predicate {
+    /// The field that is read.
+    pub field: FieldId,
+    /// What is asked of its value.
+    pub test: Test,
+    /// Whether the test should be true or false.
+    pub asked: Asked,
+    /// Whether a list stands for its elements, any of which may pass (patterns), or for itself (CEL).
+    pub elements: bool,
+    /// The source of the test, for `explain`: CEL text, or compact JSON of the pattern's operator.
+    pub source: Arc<str>,
+}
+
+/// A CEL expression evaluated as a whole.
+#[derive(Debug, Clone)]
+pub struct Computed {
+    /// The expression.
+    pub expression: Arc<Expression>,
+    /// Whether it should be true or false.
+    pub asked: Asked,
+    /// Its source text, for `explain`.
+    pub source: Arc<str>,
+}
+
+/// The order asked for by a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+/// Two bounds of a number.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// The lower bound, a number.
+    pub lower: Value<'static>,
+    /// Whether the lower bound itself is within.
+    pub includes_lower: bool,
+    /// The upper bound, a number not below `lower`.
+    pub upper: Value<'static>,
+    /// Whether the upper bound itself is within.
+    pub includes_upper: bool,
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use crate::message::render::Compact;
+        let above = if self.includes_lower { ">=" } else { ">" };
+        let below = if self.includes_upper { "<=" } else { "<" };
+        write!(f, "{above} {} and {below} {}", Compact(&self.lower), Compact(&self.upper))
+    }
+}
+
+/// What is asked of a field's value. Each is true, false, or an error (a value of a type it cannot be asked of).
+/// Patterns take an error for false.
+#[derive(Debug, Clone)]
+pub enum Test {
+    /// Equal by CEL's heterogeneous equality: numbers by value across int, uint and double; other types differ. Never an error.
+    Equals(Value<'static>),
+    /// Equal to one of these. Never an error.
+    OneOf(Arc<[Value<'static>]>),
+    /// Ordered so against the constant. An error across types that have no order.
+    Compares(Comparison, Value<'static>),
+    /// A number within both bounds. One test, not two, so that one element of a list must meet both.
+    Between(Box<Bounds>),
+    /// Text starting so.
+    Prefix {
+        /// The start; folded already if `ignore_case`.
+        text: Arc<str>,
+        /// Whether letters of either case are the same.
+        ignore_case: bool,
+    },
+    /// Text ending so.
+    Suffix {
+        /// The end; folded already if `ignore_case`.
+        text: Arc<str>,
+        /// Whether letters of either case are the same.
+        ignore_case: bool,
+    },
+    /// Text equal but for the case of letters; folded already.
+    EqualsIgnoreCase(Arc<str>),
+    /// Text containing so.
+    Contains(Arc<str>),
+    /// Text in which the regular expression is found (linear time, size-limited).
+    Matches(Arc<regex::Regex>),
+    /// Text that the wildcard matches as a whole: the literals between the `*`, in order.
+    Wildcard(Arc<[Arc<str>]>),
+    /// Text that is an IP address in the network.
+    Cidr(IpNet),
+    /// The field is there; null counts. For CEL's `has`: an error where a parent is missing.
+    Present,
+    /// The value is a bool, and it is true. An error on other types.
+    IsTrue,
+    /// A value for which none of these is true.
+    AnythingBut(Arc<[Test]>),
+}
+
+/// Why it cannot be said whether a condition holds. Never absorbed: the message, or the rule, is at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undecided {
+    /// A field that the condition asked for holds no value of the message model.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Evaluating an expression took more steps than [`super::limits::Limits::steps`].
+    #[error("{0}")]
+    Steps(String),
+}
+
+impl Condition {
+    /// Whether the condition holds of the message. `table` is the table that the condition was compiled with.
+    ///
+    /// # Errors
+    /// [`Undecided`], if a field that it came to cannot be read, or an expression takes too many steps.
+    pub fn holds<'m>(&self, fields: &dyn Fields<'m>, table: &FieldTable) -> Result<bool, Undecided> {
+        match self {
+            Condition::Predicate(predicate) => Ok(predicate.passes(&fields.read(predicate.field)?)),
+            Condition::All(parts) => {
+                for part in parts {
+                    if !part.holds(fields, table)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Condition::Any(parts) => {
+                for part in parts {
+                    if part.holds(fields, table)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Condition::Expression(computed) => computed.holds(fields),
+            Condition::Within { field, condition } => {
+                if !fields.is_list(*field) {
+                    return condition.holds(fields, table);
+                }
+                let Read::Value(list) = fields.read(*field)? else { return Ok(false) };
+                match first_element(&list, &mut |element| {
+                    let fields = Element::new(fields, table, *field, Some(element));
+                    condition.holds(&fields, table)
+                })? {
+                    Found::Yes => Ok(true),
+                    Found::No => Ok(false),
+                    Found::Nothing => condition.holds(&Element::new(fields, table, *field, None), table),
+                }
+            }
+        }
+    }
+
+    /// A condition that holds where all of `parts` do; `All`s among them are taken apart.
+    pub fn all(parts: Vec<Condition>) -> Condition {
+        let mut flat = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part {
+                Condition::All(inner) => flat.extend(inner),
+                other => flat.push(other),
+            }
+        }
+        one_or(flat, Condition::All)
+    }
+
+    /// A condition that holds where some of `parts` does; `Any`s among them are taken apart.
+    pub fn any(parts: Vec<Condition>) -> Condition {
+        let mut flat = Vec::with_capacity(parts.len());
+        for part in parts {
+            match part {
+                Condition::Any(inner) => flat.extend(inner),
+                other => flat.push(other),
+            }
+        }
+        one_or(flat, Condition::Any)
+    }
+}
+
+fn one_or(mut parts: Vec<Condition>, many: fn(Box<[Condition]>) -> Condition) -> Condition {
+    match parts.pop() {
+        Some(only) if parts.is_empty() => only,
+        Some(last) => {
+            parts.push(last);
+            many(parts.into_boxed_slice())
+        }
+        None => many(Box::default()),
+    }
+}
+
+/// What a search through the elements of a list came to.
+pub(super) enum Found {
+    /// An element is as wanted.
+    Yes,
+    /// There are elements, none as wanted.
+    No,
+    /// There is no element.
+    Nothing,
+}
+
+/// Tries the elements in order until `accept` says yes. Lists within the list stand for their elements.
+pub(super) fn first_element<'m, E>(
+    list: &Value<'m>,
+    accept: &mut dyn FnMut(&Value<'m>) -> Result<bool, E>,
+) -> Result<Found, E> {
+    let Value::List(items) = list else {
+        return accept(list).map(|yes| if yes { Found::Yes } else { Found::No });
+    };
+    let mut found = Found::Nothing;
+    for item in items.iter() {
+        match first_element(item, accept)? {
+            Found::Yes => return Ok(Found::Yes),
+            Found::No => found = Found::No,
+            Found::Nothing => {}
+        }
+    }
+    Ok(found)
+}
+
+impl Computed {
+    /// Whether the expression comes to what is asked for. An error of the expression, or another type, is neither.
+    ///
+    /// # Errors
+    /// As [`Condition::holds`].
+    pub fn holds<'m>(&self, fields: &dyn Fields<'m>) -> Result<bool, Undecided> {
+        match self.expression.evaluate(fields) {
+            Ok(Value::Bool(flag)) => Ok(flag == (self.asked == Asked::True)),
+            Ok(_) => Ok(false),
+            Err(EvaluationError::Read(error)) => Err(Undecided::Read(error)),
+            Err(error @ EvaluationError::Steps) => Err(Undecided::Steps(error.to_string())),
+            Err(EvaluationError::Failed(_)) => Ok(false),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Which rules match a message: the first, or all.
+//!
+//! Rules are tried in the order of [`Program::rules`]. Each field is read from the message at most once a call, and
+//! only if some rule comes to it. Cost: linear in the rules tried; up to 32 fields nothing is allocated.
+
+use std::cell::{Cell, OnceCell};
+use std::sync::Arc;
+
+use super::condition::Undecided;
+use super::program::Program;
+use crate::error::ReadError;
+use crate::message::path::FieldId;
+use crate::message::value::Value;
+use crate::message::{Fields, Read};
+
+/// A message that cannot be matched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MatchError {
+    /// A field holds no value of the message model.
+    #[error("{}{error}", prefix(rule.as_deref()))]
+    Read {
+        /// The rule that came upon it; `None` where no rule but the router itself reads the field.
+        rule: Option<Arc<str>>,
+        /// The field, and what is wrong with it.
+        error: ReadError,
+    },
+    /// An expression took more steps than the limit.
+    #[error("rule {rule:?}: {problem}")]
+    Steps {
+        /// The rule's id.
+        rule: Arc<str>,
+        /// The limit, by name.
+        problem: String,
+    },
+}
+
+impl MatchError {
+    fn in_rule(rule: &Arc<str>, cause: Undecided) -> Self {
+        let rule = Arc::clone(rule);
+        match cause {
+            Undecided::Read(error) => MatchError::Read { rule: Some(rule), error },
+            Undecided::Steps(problem) => MatchError::Steps { rule, problem },
+        }
+    }
+}
+
+impl From<ReadError> for MatchError {
+    fn from(error: ReadError) -> Self {
+        MatchError::Read { rule: None, error }
+    }
+}
+
+fn prefix(rule: Option<&str>) -> String {
+    rule.map_or_else(String::new, |rule| format!("rule {rule:?}: "))
+}
+
+impl Program {
+    /// The first rule that matches, as its position in [`Program::rules`].
+    ///
+    /// # Errors
+    /// [`MatchError`], if a rule before the first match cannot be decided. Rules after it are not asked.
+    pub fn first<'m>(&self, fields: &dyn Fields<'m>) -> Result<Option<usize>, MatchError> {
+        self.first_from(0, fields)
+    }
+
+    /// The first rule that matches, of those at `position` and after it.
+    ///
+    /// # Errors
+    /// As [`Program::first`].
+    pub fn first_from<'m>(&self, position: usize, fields: &dyn Fields<'m>) -> Result<Option<usize>, MatchError> {
+        let mut found = None;
+        self.each_match(position, fields, &mut |position| {
+            found = Some(position);
+            false
+        })?;
+        Ok(found)
+    }
+
+    /// All rules that match, in the order in which they are tried.
+    ///
+    /// # Errors
+    /// [`MatchError`], if a rule cannot be decided.
+    pub fn all<'m>(&self, fields: &dyn Fields<'m>) -> Result<Vec<usize>, MatchError> {
+        let mut found = Vec::new();
+        self.each_match(0, fields, &mut |position| {
+            found.push(position);
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `with` for each match from `from` on, until it says no.
+    fn each_match<'m>(
+        &self,
+        from: usize,
+        fields: &dyn Fields<'m>,
+        with: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<(), MatchError> {
+        with_cache(fields, self.fields().paths().len(), &mut |fields| {
+            for (position, rule) in self.rules().iter().enumerate().skip(from) {
+                let holds = rule
+                    .condition
+                    .holds(fields, self.fields())
+                    .map_err(|cause| MatchError::in_rule(&rule.id, cause))?;
+                if holds && !with(position) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// So many fields are remembered on the stack.
+const ON_STACK: usize = 32;
+
+/// Calls `with` with a message that reads each of the `count` fields of `fields` at most once.
+pub(super) fn with_cache<'m, T>(
+    fields: &dyn Fields<'m>,
+    count: usize,
+    with: &mut dyn FnMut(&dyn Fields<'m>) -> T,
+) -> T {
+    if count <= ON_STACK {
+        let slots = [const { Slot::new() }; ON_STACK];
+        with(&Cached { fields, slots: &slots })
+    } else {
+        let slots: Vec<Slot<'m>> = std::iter::repeat_with(Slot::new).take(count).collect();
+        with(&Cached { fields, slots: &slots })
+    }
+}
+
+/// What is known of one field.
+struct Slot<'m> {
+    read: OnceCell<Read<'m>>,
+    is_list: Cell<Option<bool>>,
+}
+
+impl Slot<'_> {
+    const fn new() -> Self {
+        Self { read: OnceCell::new(), is_list: Cell::new(None) }
+    }
+}
+
+struct Cached<'a, 'm> {
+    fields: &'a dyn Fields<'m>,
+    slots: &'a [Slot<'m>],
+}
+
+impl<'m> Fields<'m> for Cached<'_, 'm> {
+    fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError> {
+        let Some(slot) = self.slots.get(field.index()) else { return self.fields.read(field) };
+        if let Some(read) = slot.read.get() {
+            return Ok(read.clone());
+        }
+        // An error ends the call, so it need not be remembered.
+        let read = self.fields.read(field)?;
+        Ok(slot.read.get_or_init(|| read).clone())
+    }
+
+    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
+        self.fields.read_prefix(field, depth)
+    }
+
+    fn is_list(&self, field: FieldId) -> bool {
+        let Some(slot) = self.slots.get(field.index()) else { return self.fields.is_list(field) };
+        if let Some(known) = slot.is_list.get() {
+            return known;
+        }
+        let is_list = match slot.read.get() {
+            Some(read) => matches!(read, Read::Value(Value::List(_))),
+            None => self.fields.is_list(field),
+        };
+        slot.is_list.set(Some(is_list));
+        is_list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::json;
+    use crate::message::tree::ValueMessage;
+    use crate::rules::limits::Limits;
+    use crate::rules::program::RuleSource;
+
+    fn program(rules: &[(&str, i64, &str)]) -> Program {
+        let sources = rules
+            .iter()
+            .map(|(id, priority, pattern)| RuleSource {
+                id: (*id).to_owned(),
+                priority: *priority,
+                when: None,
+                matches: Some(json::value(pattern.as_bytes()).unwrap().into_owned()),
+            })
+            .collect();
+        Program::build(sources, &["message"], Limits::default()).unwrap()
+    }
+
+    const RULES: [(&str, i64, &str); 4] = [
+        ("sms", 1, r#"{"channel":["sms"]}"#),
+        ("urgent", 9, r#"{"priority":[{"numeric":[">=",8]}]}"#),
+        ("any", 0, r#"{"channel":[{"exists":true}]}"#),
+        ("sms too", 1, r#"{"channel":[{"prefix":"s"}]}"#),
+    ];
+
+    #[test]
+    fn the_first_and_all_matches_come_best_first() {
+        let program = program(&RULES);
+        for (message, all) in [
+            (r#"{"channel":"sms","priority":9}"#, vec!["urgent", "sms", "sms too", "any"]),
+            (r#"{"channel":"sms","priority":1}"#, vec!["sms", "sms too", "any"]),
+            (r#"{"channel":"sip"}"#, vec!["sms too", "any"]),
+            (r#"{"channel":"push"}"#, vec!["any"]),
+            ("{}", vec![]),
+        ] {
+            let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
+            let found = program.all(&message).unwrap();
+            let ids: Vec<&str> = found.iter().map(|&position| &*program.rules()[position].id).collect();
+            assert_eq!(ids, all);
+            assert_eq!(program.first(&message).unwrap(), found.first().copied());
+            // Going on from each match finds all of them.
+            let mut again = Vec::new();
+            let mut from = 0;
+            while let Some(position) = program.first_from(from, &message).unwrap() {
+                again.push(position);
+                from = position + 1;
+            }
+            assert_eq!(again, found);
+        }
+    }
+
+    /// Counts what is read.
+    struct Counted<'a, 'm> {
+        inner: ValueMessage<'a, 'm>,
+        reads: Vec<Cell<usize>>,
+    }
+
+    impl<'m> Fields<'m> for Counted<'_, 'm> {
+        fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError> {
+            self.reads[field.index()].set(self.reads[field.index()].get() + 1);
+            self.inner.read(field)
+        }
+
+        fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
+            self.inner.read_prefix(field, depth)
+        }
+
+        fn is_list(&self, field: FieldId) -> bool {
+            self.inner.is_list(field)
+        }
+    }
+
+    #[test]
+    fn a_field_is_read_at_most_once_and_only_if_asked_for() {
+        for count in [3, 40] {
+            let patterns: Vec<String> =
+                (0..count).map(|n| format!("{{\"f{}\":[1],\"z\":[{n}]}}", n % (count - 1))).collect();
+            let rules: Vec<(&str, i64, &str)> =
+                patterns.iter().map(|pattern| (pattern.as_str(), 0, pattern.as_str())).collect();
+            let program = program(&rules);
+            let value = json::value(br#"{"f0":1,"f1":1,"z":-1}"#).unwrap();
+            let fields = program.fields();
+            let message = Counted {
+                inner: ValueMessage::new(fields, "message", value),
+                reads: fields.paths().iter().map(|_| Cell::new(0)).collect(),
+            };
+            assert_eq!(program.all(&message).unwrap(), [] as [usize; 0]);
+            assert!(message.reads.iter().all(|reads| reads.get() <= 1));
+            message.reads.iter().for_each(|reads| reads.set(0));
+            assert_eq!(program.first_from(count, &message).unwrap(), None);
+            assert!(message.reads.iter().all(|reads| reads.get() == 0), "no rule, no read");
+        }
+    }
+
+    #[test]
+    fn a_program_need_not_outlive_what_a_message_borrows_from() {
+        let program = program(&RULES);
+        let message = ValueMessage::new(program.fields(), "message", json::value(br#"{"channel":"sms"}"#).unwrap());
+        let fields: &dyn Fields<'static> = &message;
+        assert_eq!(program.first(fields).unwrap(), Some(1));
+        assert_eq!(program.explain(fields).winner, Some(1));
+    }
+
+    #[test]
+    fn an_unreadable_field_is_an_error_only_if_a_rule_comes_to_it() {
+        let program =
+            program(&[("a", 2, r#"{"a":[1]}"#), ("b", 1, r#"{"x":[0],"big":[1]}"#), ("c", 0, r#"{"a":[2]}"#)]);
+        let message = |text: &'static str| json::JsonMessage::parse(text.as_bytes(), program.paths()).unwrap();
+        const BIG: &str = r#"{"a":2,"x":0,"big":99999999999999999999}"#;
+        let error = program.first(&message(BIG)).unwrap_err();
+        assert_eq!(error.to_string(), "rule \"b\": field \"message.big\": integer beyond 64 bits; send it as text");
+        assert!(program.all(&message(BIG)).is_err());
+        let before = message(r#"{"a":1,"x":0,"big":99999999999999999999}"#);
+        assert_eq!(program.first(&before).unwrap(), Some(0), "a match before it");
+        let aside = message(r#"{"a":2,"x":1,"big":99999999999999999999}"#);
+        assert_eq!(program.first(&aside).unwrap(), Some(2), "not needed to decide");
+    }
+}
