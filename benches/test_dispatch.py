@@ -19,9 +19,7 @@ async def nothing(message: Any, destination: str) -> None:
 
 
 def delivering_router() -> Router:
-    router = router_of(10)
-    urls = {name: {"url": "callable:nothing"} for name in router.config.destinations}
-    router.reload({**router.config.model_dump(exclude_unset=True), "destinations": urls})
+    router = router_of(10, url="callable:nothing")
     router.transport("nothing", nothing)
     return router
 

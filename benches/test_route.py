@@ -18,8 +18,8 @@ MESSAGES = 1_000
 SIZES = (10, 100, 1_000)
 
 
-def router_of(count: int) -> Router:
-    destinations = {f"d{number}": {} for number in range(10)}
+def router_of(count: int, url: str | None = None) -> Router:
+    destinations = {f"d{number}": {"url": url} for number in range(10)}
     return Router(
         {"message_router": {"destinations": destinations, "pools": {"all": {"destinations": list(destinations)}}}},
         rules=[{**rule, "to": "all"} for rule in rules(count)],

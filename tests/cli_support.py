@@ -61,7 +61,13 @@ def ndjson(folder: Path, lines: Iterable[Mapping[str, Any] | str | bytes]) -> st
     path = folder / "messages.ndjson"
     with path.open("wb") as file:
         for line in lines:
-            raw = line if isinstance(line, bytes) else line.encode() if isinstance(line, str) else json.dumps(line).encode()
+            raw = (
+                line
+                if isinstance(line, bytes)
+                else line.encode()
+                if isinstance(line, str)
+                else json.dumps(line).encode()
+            )
             file.write(raw + b"\n")
     return str(path)
 

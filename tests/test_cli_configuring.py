@@ -119,7 +119,9 @@ def test_init_writes_to_standard_output_and_says_where_it_cannot_write(tmp_path:
     assert (code, "cannot be written" in err) == (2, True)
 
 
-@pytest.mark.parametrize("arguments", [[], ["unknown"], ["check"], ["run", "x.yaml", "--rate", "0"], ["route", "--what"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["unknown"], ["check"], ["run", "x.yaml", "--rate", "0"], ["route", "--what"]]
+)
 def test_bad_usage_ends_with_2(arguments: list[str]) -> None:
     assert run(*arguments)[0] == 2
 

@@ -44,7 +44,10 @@ def nested(levels: int) -> bytes:
         (b"\x00", "not JSON: expecting value (column 1)"),
         (nested(MAX_DEPTH + 1), f"nested deeper than {MAX_DEPTH} levels"),
         (nested(10_000), f"nested deeper than {MAX_DEPTH} levels"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "not a message: exceeds the limit (4300 digits) for integer string conversion"),
+        (
+            b'{"a": ' + b"9" * 5000 + b"}",
+            "not a message: exceeds the limit (4300 digits) for integer string conversion",
+        ),
     ],
 )
 def test_line_that_is_no_message_says_why_and_reading_goes_on(raw: bytes, problem: str) -> None:

@@ -205,6 +205,12 @@ async def test_balancing_reports_a_destination_that_is_far_slower_than_the_other
     assert "performance_degradation" not in words(by_name["b"].degraded)
 
 
+async def test_balancing_reports_a_switch_that_has_no_effect_yet() -> None:
+    result = await balance_load(["a"], {"dynamic_adjustment": True})
+    assert result.degraded[0].startswith("without_effect: load_balancing.dynamic_adjustment: true has no effect")
+    assert (await balance_load(["a"])).degraded == ()
+
+
 async def test_balancing_reports_ejected_destinations() -> None:
     router = known((await balance_load(["a", "b"])).router)
     fail(router, "a")
@@ -247,6 +253,14 @@ async def test_failover_with_nobody_to_take_over_is_exhausted() -> None:
     assert not result.primary_destination.eligible
 
 
+async def test_failover_says_that_the_last_destination_is_not_ejected() -> None:
+    router = known((await manage_failover(["a"])).router)
+    fail(router, "a", times=6)
+    result = await manage_failover(["a"])
+    assert "spared" in words(result.degraded)
+    assert result.failover_status.state == "primary"
+
+
 @pytest.mark.parametrize("destinations", [[], {}, "ab", [{}], ["a", "a"]])
 async def test_failover_without_destinations_is_an_error(destinations: Any) -> None:
     with pytest.raises(FailoverError):
@@ -272,7 +286,9 @@ async def test_failover_reports_a_destination_that_does_not_recover() -> None:
 
 async def test_failover_says_what_monitoring_does_not_see() -> None:
     router = known((await manage_failover(PAIR)).router)
-    router.acquire({}).success()
+    assert (await manage_failover(PAIR)).degraded == ()
+    for _ in range(20):
+        router.acquire({}).success()
     assert "unobserved: no outcome yet of b" in (await manage_failover(PAIR)).degraded
     blind = await manage_failover(PAIR, {"health_monitoring": False})
     assert "unmonitored" in words(blind.degraded)

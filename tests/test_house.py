@@ -39,7 +39,7 @@ RUST_ALLOWED = {
     "message": set(),
     "rules": {"message"},
     "pool": {"balance", "stats"},
-    "balance": {"pool"},
+    "balance": {"stats"},
     "router": {"message", "rules", "pool", "balance", "stats"},
     "python": {"message", "rules", "pool", "balance", "router", "stats"},
 }

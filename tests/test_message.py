@@ -165,7 +165,7 @@ BAD = [
     ("text", "message", "str"),
     ([{"a": 1}], "message", "list"),
     (Order, "message", "type"),
-    ({1: "a"}, "message", "the key '1', a int"),
+    ({1: "a"}, "message", "the key '1' of type int"),
     ({"a": 1, None: 2}, "message", "keys"),
     ({"priority": 10}, "message.priority", "0 (least urgent) to 9"),
     ({"priority": -1}, "message.priority", "is -1"),

@@ -182,7 +182,6 @@ def test_clearance_bounds_what_a_destination_may_receive() -> None:
         (["a", "a"], {}, "a"),
         (["a"], {"policy": "fastest"}, "round_robin"),
         ([{"id": "a", "wieght": 1}], {}, "weight"),
-        ([{"id": "a", "tier": 1}], {}, "tier"),
         ([{"id": "a", "weight": -1}], {}, "weight"),
         ([{"id": "a", "clearance": "secret"}], {}, "restricted"),
         (["a"], {"failover": {"strike": 1}}, "streak"),

@@ -145,7 +145,7 @@ def test_conditions_may_read_live_facts() -> None:
     ]
     hub = router(rules=rules)
     assert hub.route({"channel": "sms"}).rule == "texts"
-    hub.disable("sms-1")
+    hub._set_health("sms-1", "unhealthy")
     assert hub.route({"channel": "sms"}).rule == "spill"
 
 

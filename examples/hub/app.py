@@ -20,17 +20,17 @@ SEED = 7
 
 @dataclass
 class Outage:
-    """Refuses everything from the ``after``-th call on, until ``seconds`` have passed and ``refusals`` were made.
+    """Refuses everything from the ``after``-th call on, until ``seconds`` have passed and ``refusals`` were answered.
 
     Shorter than the ejection it causes (``recovery_time``), so that the trial after the ejection succeeds, on a slow
-    machine too; refusing at least as often as ejection needs (a streak of 5), so that there is one.
+    machine too; with at least as many refusals as ejection needs (5 in a row), so that there is one.
     """
 
     after: int
     seconds: float
     refusals: int
     began: float | None = None
-    refused: int = 0
+    answered: int = 0
 
     def refuses(self, call: int, now: float) -> bool:
         """Whether the call with this number is refused."""
@@ -38,10 +38,7 @@ class Outage:
             return False
         if self.began is None:
             self.began = now
-        if self.refused >= self.refusals and now - self.began >= self.seconds:
-            return False
-        self.refused += 1
-        return True
+        return self.answered < self.refusals or now - self.began < self.seconds
 
 
 @dataclass
@@ -58,14 +55,14 @@ class Provider:
     def __post_init__(self) -> None:
         self._rng = random.Random(f"{SEED} {self.name}")
 
-    async def __call__(self, message: Mapping[str, Any], _destination: object) -> None:
+    async def __call__(self, message: Mapping[str, Any], _destination: str) -> None:
         """Takes the message; raises :class:`DeliveryError` during the outage."""
         self.calls += 1
-        refused = self.outage is not None and self.outage.refuses(self.calls, time.monotonic())
-        # A provider in trouble answers late: after everything it took before.
-        await asyncio.sleep((100 if refused else min(self._rng.lognormvariate(0, 0.4) * self.milliseconds, 90)) / 1000)
-        if refused:
+        if self.outage is not None and self.outage.refuses(self.calls, time.monotonic()):
+            await asyncio.sleep(0.1)  # in trouble it answers late: after everything it took before
+            self.outage.answered += 1
             raise DeliveryError("unavailable", f"{self.name} answers 503")
+        await asyncio.sleep(min(self._rng.lognormvariate(0, 0.4) * self.milliseconds, 90) / 1000)
         self.received[message["id"]] = self.received.get(message["id"], 0) + 1
 
 

@@ -193,7 +193,7 @@ class Pool:
         - ``seed``: makes random choices repeat, on one thread.
 
         Raises:
-            ConfigError: unknown keys or values, a duplicate id, a gap in the tiers, or no destination at all.
+            ConfigError: unknown keys or values, a duplicate id, or no destination at all.
         """
     def select(self, *, exclude: Sequence[str] = (), classification: str | None = None) -> str:
         """Id of the destination for one message, which is not held.

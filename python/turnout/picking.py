@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ._core import Decision, Plan
-from .config import FailoverConfig
+from .config import FailoverConfig, notices
 from .errors import NoDestinationError, NoRouteError, TurnoutError
 from .poolview import PoolView
 from .reports import PoolMember
@@ -56,10 +56,15 @@ def pick(router: Router, view: PoolView, message: Any) -> Decision:
     return _decided(plan, None, [one.id for one in view.pool.destinations if one.id not in shown])
 
 
+def _idle(router: Router, section: str) -> list[str]:
+    """Switches of the section that are set and have no effect in this release."""
+    return [f"without_effect: {notice}" for notice in notices(router.config) if notice.startswith(f"{section}.")]
+
+
 def balancing_result(router: Router, view: PoolView, decision: Decision) -> LoadBalancingResult:
     """What was picked of a pool, and the state it was picked from."""
     selected = given(decision.destination)
-    warnings = view.health_warnings()
+    warnings = [*_idle(router, "load_balancing"), *view.health_warnings()]
     if decision.panic:
         warnings.append(f"panic: health was ignored, for only {view.pool.healthy_ratio:.0%} are healthy")
     if (warning := view.performance_warning(selected)) is not None:
@@ -110,7 +115,7 @@ def failover_result(
     others = [one for one in view.ranked() if one.id != primary.id] if settings.redundancy else []
     standby = [one for one in others if one.eligible]
     serving = _serving(router, view, primary, decision)
-    warnings = []
+    warnings = [*_idle(router, "failover"), *view.trigger_warnings(events)]
     if serving.problem is not None and standby:
         held = f"{primary.id} is out and failover is not automatic; it could go to {standby[0].id}"
         warnings.append(f"failover_held: {held}")

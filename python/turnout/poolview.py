@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from .config import FailoverConfig, RouterConfig
@@ -24,7 +25,7 @@ from .results import (
 )
 
 MIN_SAMPLES = 20
-"""Outcomes below which a destination's performance is not judged."""
+"""Outcomes below which performance is not judged, and that a destination was not observed is no news."""
 FAILING = 0.9
 """Recent success rate below which a destination counts as degraded."""
 SLOW = 3.0
@@ -49,7 +50,11 @@ class PoolView:
     only: frozenset[str] | None = None
     """Ids asked for; None for all of the pool."""
 
-    @property
+    @cached_property
+    def _by_id(self) -> dict[str, PoolMember]:
+        return {one.id: one for one in self.pool.destinations}
+
+    @cached_property
     def members(self) -> list[PoolMember]:
         """The destinations asked for, in the order of the configuration."""
         return [one for one in self.pool.destinations if self.only is None or one.id in self.only]
@@ -62,7 +67,7 @@ class PoolView:
 
     def destination(self, name: str) -> Destination:
         """A destination of the pool as results show it. Raises TurnoutError if a reload took it away meanwhile."""
-        member = next((one for one in self.pool.destinations if one.id == name), None)
+        member = self._by_id.get(name)
         config = self.config.destinations.get(name)
         if member is None or config is None:
             raise reloaded(f"destination {name!r}")
@@ -158,6 +163,12 @@ class PoolView:
         slow = f"{name} has a p95 of {state.p95_ms:.3g} ms, where the others' median is {usual:.3g} ms"
         return f"performance_degradation: {slow}"
 
+    def trigger_warnings(self, events: Collection[Event]) -> list[str]:
+        """Destinations that failed enough to be ejected and were not, for lack of others."""
+        latest = {event.destination: event for event in events if event.kind in ("spared", "ejected", "recovered")}
+        spared = [one.id for one in self.members if one.id in latest and latest[one.id].kind == "spared"]
+        return [f"spared: {name} should be ejected and is not: {latest[name].reason}" for name in spared]
+
     def recovery_warnings(self) -> list[str]:
         """Destinations that are ejected again and again."""
         found = []
@@ -168,11 +179,13 @@ class PoolView:
         return [f"recovery_failing: {', '.join(found)}"] if found else []
 
     def monitoring_warnings(self, failover: FailoverConfig) -> list[str]:
-        """What health monitoring does not see."""
+        """What health monitoring does not see, once there is enough to see."""
         if not failover.health_monitoring:
             return ["unmonitored: health_monitoring is off, so failures eject nobody"]
         unseen = [one.id for one in self.members if not self.state(one.id).outcomes]
-        return [f"unobserved: no outcome yet of {', '.join(unseen)}"] if unseen else []
+        if not unseen or sum(self.state(one.id).outcomes for one in self.members) < MIN_SAMPLES:
+            return []
+        return [f"unobserved: no outcome yet of {', '.join(unseen)}"]
 
     # Failover and recovery
 

@@ -113,7 +113,7 @@ class PoolStats(Report):
     destinations: tuple[PoolMember, ...]
     """In the order of the configuration."""
     healthy_ratio: float
-    """Share of the pool's destinations that are healthy, 0..1."""
+    """Share of the destinations in use (enabled, with a weight) that are fit: not unhealthy, not ejected. 0..1."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,8 @@ class Event(Report):
     """Unix seconds."""
     destination: str
     kind: str
-    """``ejected``, ``probation``, ``recovered``, ``health`` or ``admin``."""
+    """``ejected``; ``probation``: trials begin; ``recovered``; ``overloaded``: asked for a pause; ``spared``: should have
+    been ejected, but it is the last or too many are; ``admin`` and ``health``: set from outside."""
     reason: str
     """Why, in words."""
 

@@ -115,7 +115,7 @@ class HealthStatus(Report):
     eligible: tuple[str, ...]
     """Ids of those that may receive something now."""
     healthy_ratio: float
-    """Share of the pool that is healthy, 0..1."""
+    """Share of the pool's destinations in use that are fit, 0..1."""
     checked: bool
     """Whether health decides who is eligible (``health_checking``, ``health_monitoring``)."""
 
@@ -208,7 +208,7 @@ class RoutingQuality(Report):
     success_rate: float
     """Recent success rate of the chosen destination, 0..1; 1.0 before any outcome."""
     healthy_ratio: float
-    """Share of the pool that is healthy, 0..1."""
+    """Share of the pool's destinations in use that are fit, 0..1."""
     samples: int
     """Outcomes behind ``success_rate``."""
     tier: int

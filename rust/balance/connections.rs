@@ -5,8 +5,8 @@
 //! Weighted, a candidate costs (in flight + 1) / weight, so that an idle pool fills in proportion to weight.
 //! Ties are broken at random, so that many routers, or many idle destinations, do not all start with the first.
 
-use crate::balance::random::{Sampler, any_usable, first_from};
 use crate::balance::Candidate;
+use crate::balance::random::{Sampler, any_usable, first_from};
 
 /// Where comparing all candidates starts to cost more than the cache misses of two. Fits one bit a candidate in a u64.
 pub const EXACT_UP_TO: usize = 64;
@@ -25,17 +25,17 @@ impl LeastConnections {
         Self { sampler: Sampler::build(weights) }
     }
 
-    /// Messages in flight, this one included, for the candidate's share. Equal loads give equal numbers: division
-    /// rounds equal fractions equally.
+    /// Messages in flight, this one included, for the candidate's share; in 2^-32 of a message, so that equal
+    /// fractions are equal and integers are compared.
     #[inline]
-    fn cost<C: Candidate>(candidate: &C, now: u64) -> f64 {
-        let load = f64::from(candidate.in_flight()) + 1.0;
+    fn cost<C: Candidate>(candidate: &C, now: u64) -> u64 {
+        let load = (u64::from(candidate.in_flight()) + 1) << 32;
         let weight = candidate.weight();
-        let load = if weight == 1 { load } else { load / f64::from(weight) };
+        let load = if weight == 1 { load } else { load / u64::from(weight) };
         let ramp = candidate.ramp(now);
         // A candidate that just recovered is empty; without this it would get every message until it is as full as
         // the others.
-        if ramp < 1.0 { load / f64::from(ramp) } else { load }
+        if ramp < 1.0 { (load as f64 / f64::from(ramp)) as u64 } else { load }
     }
 
     /// See [`Policy::pick`](crate::balance::Policy::pick).
@@ -48,9 +48,9 @@ impl LeastConnections {
         usable: impl Fn(&C) -> bool,
     ) -> Option<usize> {
         if candidates.len() > EXACT_UP_TO {
-            return best_of_two(&self.sampler, candidates, rng, usable, |candidate| Self::cost(candidate, now));
+            return best_of_two(&self.sampler, candidates, rng, usable, |candidate| Self::cost(candidate, now) as f64);
         }
-        let mut best = f64::INFINITY;
+        let mut best = u64::MAX;
         let mut ties = 0u64;
         for (index, candidate) in candidates.iter().enumerate() {
             if !usable(candidate) {

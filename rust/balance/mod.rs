@@ -1,10 +1,10 @@
 //! How one of several candidates is picked: one file per family of policy.
 //!
-//! - [`rotation`]: `round_robin`, `weighted_round_robin`.
-//! - [`random`]: `random`, by weight; the alias table that other families sample from.
-//! - [`connections`]: `least_connections`, `weighted_least_connections`.
-//! - [`latency`]: `response_time`.
-//! - [`score`]: `health_based`.
+//! - `round_robin` and `weighted_round_robin` are in [`rotation`].
+//! - `random` is in [`mod@random`], with the alias table that other families sample from.
+//! - `least_connections` and `weighted_least_connections` are in [`connections`].
+//! - `response_time` is in [`latency`].
+//! - `health_based` is in [`score`].
 //!
 //! A [`Policy`] is built once for a fixed list of candidates and never changes; what changes between picks is the
 //! candidates' own live state ([`Candidate`]) and the [`Cursor`]. No policy takes a lock. A pick costs O(1), except
@@ -89,8 +89,10 @@ impl fmt::Display for PolicyKind {
 
 /// A policy name that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no policy {0:?}; there are round_robin, weighted_round_robin, random, least_connections, \
-         weighted_least_connections, response_time and health_based")]
+#[error(
+    "there is no policy {0:?}; there are round_robin, weighted_round_robin, random, least_connections, \
+         weighted_least_connections, response_time and health_based"
+)]
 pub struct UnknownPolicy(pub String);
 
 impl FromStr for PolicyKind {

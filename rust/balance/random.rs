@@ -50,7 +50,7 @@ impl Sampler {
             Self::Alias(slots) => {
                 // The high half of one number chooses the slot, the low half decides within it.
                 let number = rng.u64(..);
-                let slot = ((number >> 32) * slots.len() as u64 >> 32) as usize;
+                let slot = (((number >> 32) * slots.len() as u64) >> 32) as usize;
                 let (own, other) = slots[slot];
                 if (number as u32) < own { slot } else { other as usize }
             }

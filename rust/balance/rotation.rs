@@ -98,9 +98,9 @@ fn smooth(weights: &[u64]) -> Option<Box<[u32]>> {
     let mut cycle = Vec::with_capacity(total as usize);
     for turn in 1..=total {
         // Behind its share by, in units of 1/total turns.
-        let behind = |group: &Group| group.queue.front().map(|(index, count)| {
-            (turn * group.weight - count * total, Reverse(*index))
-        });
+        let behind = |group: &Group| {
+            group.queue.front().map(|(index, count)| (turn * group.weight - count * total, Reverse(*index)))
+        };
         let chosen = (0..groups.len()).max_by_key(|at| behind(&groups[*at]))?;
         let (index, count) = groups[chosen].queue.pop_front()?;
         groups[chosen].queue.push_back((index, count + 1));
@@ -151,7 +151,13 @@ pub struct Points {
 impl Points {
     fn build(weights: &[u32]) -> Self {
         let mut total = 0u64;
-        let ends: Box<[u64]> = weights.iter().map(|weight| { total += u64::from(*weight); total }).collect();
+        let ends: Box<[u64]> = weights
+            .iter()
+            .map(|weight| {
+                total += u64::from(*weight);
+                total
+            })
+            .collect();
         let parts = weights.len().next_power_of_two();
         let guide = (0..parts)
             .map(|part| {

@@ -66,14 +66,16 @@ mod tests {
     #[test]
     fn shares_follow_weight_times_score() {
         // weight, success, health -> share
-        let table: [(&[(u32, f32, f32)], &[f64]); 4] = [
+        type Row = (&'static [(u32, f32, f32)], &'static [f64]);
+        let table: [Row; 4] = [
             (&[(1, 1.0, 1.0), (1, 1.0, 1.0)], &[0.5, 0.5]),
             (&[(1, 1.0, 1.0), (1, 1.0, 0.5)], &[2.0 / 3.0, 1.0 / 3.0]),
             (&[(1, 0.25, 1.0), (3, 0.5, 0.5)], &[0.25, 0.75]),
             (&[(1, 0.01, 1.0), (1, 0.03, 1.0)], &[0.25, 0.75]),
         ];
         for (states, expected) in table {
-            let make = |&(weight, success, health): &(u32, f32, f32)| Fake { success, health, ..Fake::of_weight(weight) };
+            let make =
+                |&(weight, success, health): &(u32, f32, f32)| Fake { success, health, ..Fake::of_weight(weight) };
             let candidates: Vec<Fake> = states.iter().map(make).collect();
             for (share, expected) in shares(&candidates).into_iter().zip(expected) {
                 assert!((share - expected).abs() < 0.01, "{states:?} {share} {expected}");

@@ -85,6 +85,11 @@ impl<'m> JsonMessage<'m> {
         Ok(Self { text, paths, starts })
     }
 
+    /// Whether the text is an object, as a message is.
+    pub fn is_object(&self) -> bool {
+        self.start(0).is_some_and(|start| self.first_byte(start) == b'{')
+    }
+
     /// Where the value of `node` starts.
     fn start(&self, node: Node) -> Option<usize> {
         self.starts.get(node)?.checked_sub(1).map(|start| start as usize)

@@ -183,7 +183,8 @@ impl Breaker {
         history.successes = 0;
         let time = spec.ejection_time.saturating_mul(u64::from(history.times)).min(spec.max_ejection_time);
         // Up to a tenth longer, so that destinations that went out together do not come back together.
-        let jitter = (u128::from(time / 10) * u128::from(scramble(seed ^ u64::from(history.times))) >> 64) as u64;
+        let share = scramble(seed ^ u64::from(history.times)); // of 2^64
+        let jitter = ((u128::from(time / 10) * u128::from(share)) >> 64) as u64;
         let until = now.saturating_add(time).saturating_add(jitter).max(self.deadline()).max(1);
         self.ejected_until.store(until, Ordering::Relaxed);
         self.announced.store(false, Ordering::Relaxed);

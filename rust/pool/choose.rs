@@ -25,10 +25,11 @@ impl List {
     /// One of the list, held if that is the purpose; `None` if none has room.
     #[inline]
     fn take(&self, ask: &Ask<'_>, purpose: Purpose, rng: &mut fastrand::Rng) -> Option<usize> {
+        let (now, plain) = (ask.now, ask.is_plain());
         for _ in 0..RACES {
-            let usable = |entry: &Entry| entry.is_open(ask);
-            let index = self.policy.pick(&self.entries, &self.cursor, ask.now, rng, usable)?;
-            if purpose == Purpose::Decide || self.entries[index].hold(ask.now) {
+            let usable = |entry: &Entry| entry.has_room(now) && (plain || entry.is_allowed(ask));
+            let index = self.policy.pick(&self.entries, &self.cursor, now, rng, usable)?;
+            if purpose == Purpose::Decide || self.entries[index].hold(now) {
                 return Some(self.entries[index].member as usize);
             }
         }
@@ -38,7 +39,7 @@ impl List {
     /// Holds the first that can be held, from a random place on.
     #[cold]
     fn walk(&self, ask: &Ask<'_>, rng: &mut fastrand::Rng) -> Option<usize> {
-        let hold = |entry: &Entry| entry.is_open(ask) && entry.hold(ask.now);
+        let hold = |entry: &Entry| entry.is_allowed(ask) && entry.hold(ask.now);
         let index = crate::balance::random::first_from(&self.entries, rng, hold)?;
         Some(self.entries[index].member as usize)
     }
@@ -92,10 +93,12 @@ impl Pool {
         }
         let ask = Ask { request, now, doubt: view.in_doubt.then_some(self) };
         let hold = purpose == Purpose::Hold;
-        if hold && level.eager > 0 && request.exclude.is_empty() {
-            if let Some(found) = self.trial(&level.probation[..level.eager], request, now) {
-                return Some(found);
-            }
+        if hold
+            && level.eager > 0
+            && request.exclude.is_empty()
+            && let Some(found) = self.trial(&level.probation[..level.eager], request, now)
+        {
+            return Some(found);
         }
         let drawn = level.draw(rng);
         if let Some(pick) = level.tiers.get(drawn)?.take(&ask, purpose, rng) {
@@ -143,10 +146,11 @@ impl Pool {
             return None;
         }
         let status = Status::of(member, self.failover(), now);
-        if status == Status::Probation && purpose == Purpose::Hold {
-            if let Some(found) = self.trial(&[(index as u32, member.tier)], request, now) {
-                return Some(found);
-            }
+        if status == Status::Probation
+            && purpose == Purpose::Hold
+            && let Some(found) = self.trial(&[(index as u32, member.tier)], request, now)
+        {
+            return Some(found);
         }
         let in_panic = |tier: &Tier| {
             let all = tier.lists.iter().flat_map(|list| &list.entries);

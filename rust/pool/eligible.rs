@@ -99,6 +99,14 @@ pub(crate) struct Ask<'a> {
     pub(crate) doubt: Option<&'a Pool>,
 }
 
+impl Ask<'_> {
+    /// Whether all that counts is room: the usual case.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.request.exclude.is_empty() && self.doubt.is_none()
+    }
+}
+
 impl Entry {
     #[inline]
     fn cap_at(&self, now: Nanos) -> u32 {
@@ -108,12 +116,15 @@ impl Entry {
         ((self.cap as f32 * self.ramp(now)) as u32).max(1)
     }
 
-    /// Whether it has room and the request does not exclude it.
+    /// Whether it is below its cap.
     #[inline]
-    pub(crate) fn is_open(&self, ask: &Ask<'_>) -> bool {
-        (self.cap == u32::MAX || self.destination.in_flight() < self.cap_at(ask.now))
-            && (ask.request.exclude.is_empty() || !ask.request.excludes(self.destination.id()))
-            && ask.doubt.is_none_or(|pool| self.is_still_fit(pool, ask.now))
+    pub(crate) fn has_room(&self, now: Nanos) -> bool {
+        self.cap == u32::MAX || self.destination.in_flight() < self.cap_at(now)
+    }
+
+    /// Whether the request does not exclude it, and it is still fit where that is in doubt.
+    pub(crate) fn is_allowed(&self, ask: &Ask<'_>) -> bool {
+        !ask.request.excludes(self.destination.id()) && ask.doubt.is_none_or(|pool| self.is_still_fit(pool, ask.now))
     }
 
     #[cold]

@@ -177,7 +177,7 @@ impl Pool {
             Outcome::Failure if self.failover().eject => {
                 let streak = destination.breaker().failure(now);
                 // One that was spared is judged again after another whole streak, not at every failure.
-                if streak > 0 && streak % self.failover().streak == 0 {
+                if streak > 0 && streak.is_multiple_of(self.failover().streak) {
                     self.judge(lease.pick.member, streak, now);
                 }
             }
@@ -192,8 +192,7 @@ impl Pool {
         let _judging = self.registry().judging();
         let lowest = self.members().iter().map(|member| member.tier).min().unwrap_or(0);
         let (mut ejected, mut fit) = (0, 0);
-        for (index, other) in self.members().iter().enumerate().filter(|(index, _)| *index != member) {
-            debug_assert!(index != member);
+        for (_, other) in self.members().iter().enumerate().filter(|(index, _)| *index != member) {
             ejected += usize::from(other.destination().breaker().is_ejected());
             let serves = failover.spill || other.tier == lowest;
             fit += usize::from(serves && Status::of(other, failover, now).is_fit());

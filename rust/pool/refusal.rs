@@ -38,7 +38,7 @@ impl Pool {
                         tally.wait(taken.min(TRIAL_WAIT));
                         "on probation with its trial under way"
                     }
-                    Status::Probation | Status::Ready | Status::Degraded => "at its in-flight cap",
+                    Status::Probation | Status::Ready | Status::Degraded => "at the in-flight cap",
                 }
             };
             tally.count(what);

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,7 @@ MOMENTS = ["2024-05-01T12:00:00Z", "2024-05-01T23:30:00.5+02:00"]
 ADDRESSES = ["10.0.0.7", "10.1.2.3", "192.168.0.1", "2001:db8::1"]
 TEXTS = [*WORDS, *MOMENTS, *ADDRESSES, "1m30s"]
 PIECES = ["x", "s", "Order-", "order-", "-99", "é", "ms", "10."]
-INTS = [0, 1, 2, 7, -1, 100, 2**63 - 1, -(2**63)]
+INTS = [0, 1, 2, 7, -1, -7, 100, 2**63 - 1, -(2**63)]
 DOUBLES = [0.0, -0.0, 1.0, 2.0, 0.5, 7.5, -1.0, 1e300]
 BEYOND_JSON = [math.nan, math.inf, -math.inf]
 
@@ -54,7 +55,7 @@ def _formatted(template: str, **parts: st.SearchStrategy[str]) -> st.SearchStrat
 
 words = mostly(st.sampled_from(COMMON), st.sampled_from(RARE), 3)
 texts = mostly(st.sampled_from(COMMON), st.sampled_from(TEXTS), 3)
-numbers = mostly(st.sampled_from([1, 7, 2.0, 0, 7.5]), st.sampled_from([*INTS, *DOUBLES]), 3)
+numbers = mostly(st.sampled_from([1, 7, -7, 2.0, 0, 7.5]), st.sampled_from([*INTS, *DOUBLES]), 3)
 scalars = st.one_of(texts, numbers, st.sampled_from([True, False, None, *BEYOND_JSON]))
 
 # Messages: every field mostly of its usual type, sometimes of another, sometimes missing
@@ -282,7 +283,7 @@ text_entries = st.one_of(
     _operator("exists", st.booleans()),
 )
 number_entries = st.one_of(
-    st.sampled_from([*INTS[:6], *DOUBLES]),
+    st.sampled_from([*INTS[:7], *DOUBLES]),
     _operator("numeric", ranges),
     _operator("anything-but", _one_or_more(st.sampled_from([0, 1, 2, 0.5, 7.5, -1]))),
     _operator("exists", st.booleans()),
@@ -331,27 +332,40 @@ def rule_sets(draw: st.DrawFn, min_size: int = 1, max_size: int = 6, prefix: str
     return rules
 
 
+def _catalogue_conditions() -> Iterator[str]:
+    """Every plain test on every field, whatever is usually there."""
+    words, bounds = TEXT_LITERALS[:9], NUMBER_LITERALS[:6]
+    for name in ["a", "n", "b", "o.k", "o.v", "none"]:
+        path = f"message.{name}"
+        yield from (f"{path} == {literal}" for literal in LITERALS)
+        yield from (f"{path} {op} {literal}" for op in ["<", ">="] for literal in [*words, *bounds])
+        yield from (f"{path}.{f}({cel_literal(x)})" for f in ["contains", "startsWith", "endsWith"] for x in PIECES)
+        yield from (f"{path}.matches({cel_literal(text)})" for text in EXPRESSIONS)
+        yield from (f"{path} in [{LITERALS[at]}, {LITERALS[-at]}]" for at in range(1, 8))
+        yield from (f"{path} == {LITERALS[at]} && message.n >= {NUMBER_LITERALS[at % 8]}" for at in range(1, 12))
+        yield from (f"{path} == {LITERALS[at]} || message.flag" for at in range(1, 5))
+        yield from (f"{path} {op} 2 == {y}" for op in "+-*/%" for y in ["0", "1", "-1", "-3", "9"])
+        yield from (f"{f}({path}) == {y}" for f in ["size", "int", "uint", "double"] for y in ["1", "2", "7", "-7"])
+        yield from (f"type({path}) == {name}" for name in TYPES)
+        yield from [f"bool({path})", f"has({path})", f"timestamp({path}).getHours() > 1"]
+    for subject in ["tags", "items", "o", "a"]:
+        for test in ['i == "x"', 'i.k == "sms"', "i.v > 1", 'i.k == "x" && i.v == 1', "i.none || message.flag"]:
+            yield from (f"message.{subject}.{macro}(i, {test})" for macro in ["exists", "all", "exists_one"])
+            yield f"message.{subject}.filter(i, {test}).size() == 1"
+            yield f"message.{subject}.map(i, {test}) == [true]"
+
+
 def catalogue() -> list[Rule]:
-    """A few hundred plain rules, every operator on every field: what makes an engine leave the plain scan."""
-    conditions: list[str] = []
-    for path in ["a", "n", "b", "o.k", "o.v"]:
-        conditions += [f"message.{path} == {literal}" for literal in LITERALS]
-        conditions += [f"message.{path} < {bound}" for bound in LITERALS[:-3]]
-        conditions += [f"!(message.{path} >= {bound})" for bound in LITERALS[:-3]]
-        conditions += [f"message.{path}.contains({cel_literal(piece)})" for piece in PIECES]
-        conditions += [f"message.{path}.matches({cel_literal(text)})" for text in EXPRESSIONS]
-        conditions += [f"message.{path} in [{LITERALS[at]}, {LITERALS[-at]}]" for at in range(1, 8)]
-        conditions += [
-            f"message.{path} == {LITERALS[at]} && message.n >= {NUMBER_LITERALS[at % 8]}" for at in range(1, 12)
-        ]
-        conditions += [f"message.{path} == {LITERALS[at]} || message.flag" for at in range(1, 5)]
+    """Two thousand plain rules, every operator on every field: what makes an engine leave the plain scan."""
+    found: list[dict[str, Any]] = []
+    for text in _catalogue_conditions():
+        found += [{"when": text}, {"when": f"!({text})"}]
     operators: list[Any] = [*TEXTS, 1, 7.5, True, None, {"exists": True}, {"exists": False}]
     operators += [{"wildcard": text} for text in WILDCARDS] + [{"cidr": network} for network in NETWORKS]
     operators += [{"equals-ignore-case": text} for text in WORDS]
     operators += [{"anything-but": refused} for refused in ["x", ["sms", "email"], 7, {"prefix": "x"}, {"suffix": "9"}]]
     operators += [{name: piece} for name in ["prefix", "suffix"] for piece in PIECES]
     operators += [{"numeric": [">", low, "<=", low + 2]} for low in LIMITS] + [{"numeric": ["=", 1]}]
-    found: list[dict[str, Any]] = [{"when": text} for text in conditions]
     for entry in operators:
         found += [{"match": {"a": [entry]}}, {"match": {"tags": [entry], "n": [{"numeric": [">", 0]}]}}]
         found += [{"match": {"items": {"k": [entry]}}}, {"match": {"$or": [{"b": [entry]}, {"o": {"v": [entry]}}]}}]

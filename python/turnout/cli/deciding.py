@@ -135,4 +135,4 @@ def _why(rule: RuleExplanation) -> str:
     needed = rule.failed_predicate if rule.asked != "false" else f"!({rule.failed_predicate})"
     if rule.field is None:
         return f"needs {needed}"
-    return f"needs {needed}; {rule.field} is {rule.seen or 'missing'}"
+    return f"{rule.field} is {rule.seen or 'missing'}; needs {needed}"

@@ -93,17 +93,14 @@ def table(
     return made
 
 
-def milliseconds(value: float | None) -> str:
-    """A latency in milliseconds, three digits worth; ``-`` for none."""
-    if value is None:
+def duration(seconds: float | None) -> str:
+    """A time in the unit that suits it, three digits worth; ``-`` for none."""
+    if seconds is None:
         return "-"
-    return f"{value:.2f} ms" if value < 10 else f"{value:.1f} ms" if value < 100 else f"{value:,.0f} ms"
-
-
-def nanoseconds(value: float | None) -> str:
-    """A time in nanoseconds, in the unit that suits it; ``-`` for none."""
-    if value is None:
-        return "-"
-    if value < 1_000:
-        return f"{value:.0f} ns"
-    return f"{value / 1_000:.2f} µs" if value < 1_000_000 else milliseconds(value / 1_000_000)
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            value = seconds / size
+            return (
+                f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"
+            )
+    return f"{seconds * 1e9:.0f} ns"

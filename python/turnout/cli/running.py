@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
@@ -80,14 +81,14 @@ def run(
     raise typer.Exit(summary.exit_code)
 
 
-def _opened(path: Path) -> TextIO:
+def _opened(path: Path) -> FileIO:
     try:
-        return path.open("a", encoding="utf-8")
+        return path.open("ab", buffering=0)
     except (OSError, ValueError) as error:
         fail(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
-async def _run(router: Router, reader: LineReader, pace: Pace, watching: Watcher, letters: TextIO | None) -> Summary:
+async def _run(router: Router, reader: LineReader, pace: Pace, watching: Watcher, letters: FileIO | None) -> Summary:
     session = Session(router, reader, pace, watching, letters)
     began = time.monotonic()
     await session.run()

@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from itertools import pairwise
-from typing import Any, TextIO
+from typing import Any
 
 from ..delivery import DeadLetter, Delivery
 from ..errors import DeliveryError, MessageError
@@ -49,11 +50,13 @@ class Session:
     """Runs once."""
 
     def __init__(
-        self, router: Router, reader: LineReader, pace: Pace, watcher: Watcher, dead_letters: TextIO | None
+        self, router: Router, reader: LineReader, pace: Pace, watcher: Watcher, dead_letters: FileIO | None
     ) -> None:
-        """``dead_letters``: where a message that was given up on is written, as one line of JSON."""
+        """``dead_letters``: where a message that was given up on is written, as one line of JSON; a file
+        without a buffer, so that what is written is there whatever happens next."""
         self._router, self._reader, self._pace, self._watcher = router, reader, pace, watcher
         self._dead_letters = dead_letters
+        self._letters_full = False
         self._slots = asyncio.Semaphore(pace.concurrency * _WINDOW)
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading: asyncio.Task[None] | None = None
@@ -171,14 +174,24 @@ class Session:
                 self._watcher.note(_told(letter, line))
                 if self._named == _NAMED_LETTERS:
                     self._watcher.note("further dead letters are not named here")
-            if self._dead_letters is not None:
-                try:
-                    self._dead_letters.write(_json({"line": line, **letter.as_dict()}) + "\n")
-                    self._dead_letters.flush()
-                except OSError as error:
-                    self._dead_letters = None
-                    self._in_trouble(f"dead letters cannot be written: {error.strerror or error}")
-                    self._stop()
+            self._keep({"line": line, **letter.as_dict()})
+
+    def _keep(self, letter: dict[str, Any]) -> None:
+        """Writes a letter to the file, if there is one; where that fails it ends the run, and they are told in full."""
+        if self._dead_letters is None:
+            return
+        text = json.dumps(letter, ensure_ascii=False, separators=(",", ":"), default=str)
+        try:
+            if not self._letters_full:
+                rest = memoryview(text.encode() + b"\n")
+                while rest:
+                    rest = rest[self._dead_letters.write(rest) :]
+                return
+        except OSError as error:
+            self._letters_full = True
+            self._in_trouble(f"dead letters cannot be written: {error.strerror or error}; they follow here instead")
+            self._stop()
+        self._watcher.note(text)
 
     def _in_trouble(self, why: str) -> None:
         self.trouble = why
@@ -223,10 +236,6 @@ def _told(letter: DeadLetter, line: int | None) -> str:
     place = f"{letter.id}" if line is None else f"line {line}, {letter.id}"
     what = f"not delivered to {letter.pool}, though elsewhere" if letter.partial else letter.status.replace("_", "-")
     return f"{place}: {what}: {letter.reason}: {letter.detail}"
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 @contextmanager

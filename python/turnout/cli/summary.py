@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..delivery import Ledger
 from ..reports import DestinationStats, Event, Stats
-from .output import OK, UNDELIVERED, console, milliseconds, nanoseconds, print_json, table
+from .output import OK, UNDELIVERED, console, duration, print_json, table
 
 _SHOWN_EVENTS = 30
 """Events in the timeline: the first half and the last half of it, if there are more."""
@@ -110,7 +110,8 @@ class Summary:
         half = _SHOWN_EVENTS // 2
         shown = events if len(events) <= _SHOWN_EVENTS else [*events[:half], *events[-half:]]
         rows = [(f"+{event.at - began:.2f} s", event.destination, event.kind, event.reason) for event in shown]
-        left_out = "" if len(shown) == len(events) else f"; {len(events) - len(shown)} in the middle left out"
+        others = events[-1].seq - len(shown)  # numbers have no gaps, though the router forgets the oldest
+        left_out = f"; {others:,} others are left out" if others else ""
         title = f"Timeline from {time.strftime('%H:%M:%S', time.localtime(began))}{left_out}"
         return table(title, ["after", "destination", "event", "why"], rows, right=["after"])
 
@@ -120,8 +121,8 @@ class Summary:
         rows = [
             ("time", f"{self.seconds:.2f} s, {per_second:,.0f} delivered a second"),
             ("attempts", f"{ledger.attempts:,}, of which {ledger.retries:,} retries and {self.failovers:,} failovers"),
-            ("decision", f"p50 {nanoseconds(times.p50)}, p99 {nanoseconds(times.p99)}"),
-            ("delivery", f"p50 {milliseconds(ledger.p50_ms)}, p99 {milliseconds(ledger.p99_ms)}"),
+            ("decision", f"p50 {_scaled(times.p50, 1e-9)}, p99 {_scaled(times.p99, 1e-9)}"),
+            ("delivery", f"p50 {_scaled(ledger.p50_ms, 1e-3)}, p99 {_scaled(ledger.p99_ms, 1e-3)}"),
         ]
         if ledger.partial:
             rows.append(("partial", f"{ledger.partial:,} branches failed of messages that were delivered elsewhere"))
@@ -150,3 +151,7 @@ def _row(one: DestinationStats, pool: str, tier: int) -> tuple[object, ...]:
     counts = (one.attempts, one.successes, one.failures + one.overloaded, one.ejections, one.recoveries)
     times = ("-" if time is None else f"{time:.1f}" for time in (one.p50_ms, one.p99_ms))
     return (one.id, pool, tier, *(f"{count:,}" for count in counts), *times, one.state)
+
+
+def _scaled(value: float | None, unit: float) -> str:
+    return duration(None if value is None else value * unit)

@@ -59,8 +59,8 @@ def _id_and_priority(message: object) -> tuple[Any, Any]:
     ):
         return getattr(message, "id", None), getattr(message, "priority", None)
     else:
-        raise MessageError("message", f"is a {type(message).__name__}; {_EXPECTED}")
+        raise MessageError("message", f"is of type {type(message).__name__}; {_EXPECTED}")
     for key in fields:
         if not isinstance(key, str):
-            raise MessageError("message", f"has the key {str(key)[:100]!r}, a {type(key).__name__}; {_EXPECTED}")
+            raise MessageError("message", f"has the key {str(key)[:100]!r} of type {type(key).__name__}; {_EXPECTED}")
     return fields.get("id"), fields.get("priority")

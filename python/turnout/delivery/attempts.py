@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ConfigError, DeliveryError, NoDestinationError
@@ -32,6 +32,7 @@ from .budget import RetryBudget
 from .jobs import Job, Run, Turn
 from .lanes import Lanes
 from .ledger import Counts
+from .limits import Limits, TimeIsUpError
 from .records import Attempt, Outcome, Reason
 from .rooms import WaitingRooms
 from .settings import DeliverySettings
@@ -60,8 +61,8 @@ class Attempts:
     ) -> None:
         self.settings = settings
         self.in_flight = 0
-        self.stopped = False
-        """Set when the router closes and its time to drain is over: nothing goes on."""
+        self.limits = Limits()
+        """Stopped when the router closes and its time to drain is over: nothing goes on."""
         self.budget = RetryBudget(settings.budget_percent, settings.budget_per_second)
         self.rooms = WaitingRooms()
         self._core = core
@@ -69,7 +70,6 @@ class Attempts:
         self._lanes = lanes
         self._counts = counts
         self._rng = rng
-        self._limits: set[asyncio.Timeout] = set()
         self._held: dict[str, int] = {}  # leases held, by destination
         self._members: dict[str, tuple[str, ...]] = {}  # destinations by pool, of one generation
         self._generation = 0
@@ -138,17 +138,14 @@ class Attempts:
         self._held[destination] = self._held.get(destination, 0) + 1
         started_at, started = time.time(), loop.time()
         failure: _Failure | None = _STOPPED
-        limit = asyncio.timeout_at(job.deadline)
-        self._limits.add(limit)
         try:
-            transport = self._transport(destination)
-            async with limit:
-                value = await transport.send(job.message, destination, message_id=job.id, attempt=number)
+            sending = self._transport(destination).send(job.message, destination, message_id=job.id, attempt=number)
+            value = await self.limits.within(job.deadline, sending)
             lease.success()
             failure = None
             run.delivered(lease.pool, destination, value)
         except Exception as error:  # noqa: BLE001 - whatever a transport raises is a failed attempt
-            failure = self._judged(error, limit.expired(), loop.time() - started)
+            failure = self._judged(error, loop.time() - started)
             _end(lease, failure)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -158,7 +155,6 @@ class Attempts:
             failure = _Failure("failure", type(error).__name__, text_of(error))
             _end(lease, failure)
         finally:
-            self._limits.discard(limit)
             lease.cancel()  # no effect if it has ended
             self.in_flight -= 1
             self._held[destination] -= 1
@@ -177,10 +173,12 @@ class Attempts:
         except ConfigError as error:
             raise DeliveryError("no_transport", str(error), retryable=False) from error
 
-    def _judged(self, error: Exception, expired: bool, elapsed: float) -> _Failure:
-        """What an attempt's exception means. ``expired``: the attempt had been cancelled because its time was up."""
-        if expired:
-            return _STOPPED if self.stopped else _Failure("failure", "timeout", f"no answer after {elapsed:.3g} s")
+    def _judged(self, error: Exception, elapsed: float) -> _Failure:
+        """What an attempt's exception means."""
+        if isinstance(error, TimeIsUpError):
+            if self.limits.stopped:
+                return _STOPPED
+            return _Failure("failure", "timeout", f"no answer after {elapsed:.3g} s")
         if not isinstance(error, DeliveryError):
             return _Failure("failure", type(error).__name__, text_of(error))
         outcome: Outcome = "failure" if error.retry_after is None or not error.retryable else "overloaded"
@@ -233,18 +231,18 @@ class Attempts:
             return False
         return True
 
-    async def _wait(self, run: Run, event: Awaitable[object]) -> bool:
+    async def _wait(self, run: Run, event: Coroutine[Any, Any, object]) -> bool:
         """Awaits ``event`` and then a place in the lanes, until the message's deadline; False if the run ended then."""
         turn = run.turn
         self.give_back(turn)
         try:
-            await self.within(run.job.deadline, self._event_and_turn(event, turn))
-        except TimeoutError:
+            await self.limits.within(run.job.deadline, self._event_and_turn(event, turn))
+        except TimeIsUpError:
             self._time_is_up(run, run.job.deadline)
             return False
         return True
 
-    async def _event_and_turn(self, event: Awaitable[object], turn: Turn) -> None:
+    async def _event_and_turn(self, event: Coroutine[Any, Any, object], turn: Turn) -> None:
         await event
         await self._lanes.take(turn.priority, turn.number)
         turn.held = True
@@ -252,21 +250,11 @@ class Attempts:
     async def take(self, turn: Turn, deadline: float) -> bool:
         """Takes a place in the lanes; False if the deadline passes first, or deliveries are stopped."""
         try:
-            await self.within(deadline, self._lanes.take(turn.priority, turn.number))
-        except TimeoutError:
+            await self.limits.within(deadline, self._lanes.take(turn.priority, turn.number))
+        except TimeIsUpError:
             return False
         turn.held = True
         return True
-
-    async def within(self, deadline: float, event: Awaitable[Any]) -> Any:
-        """What ``event`` comes to; TimeoutError when the deadline passes first, or deliveries are stopped."""
-        limit = asyncio.timeout_at(deadline)
-        self._limits.add(limit)
-        try:
-            async with limit:
-                return await event
-        finally:
-            self._limits.discard(limit)
 
     def give_back(self, turn: Turn) -> None:
         """Gives the turn's place back, if it holds one."""
@@ -274,17 +262,9 @@ class Attempts:
             turn.held = False
             self._lanes.release()
 
-    def stop(self) -> None:
-        """Ends all waiting and all attempts, now and from now on."""
-        self.stopped = True
-        now = asyncio.get_running_loop().time()
-        for limit in self._limits:
-            if not limit.expired():
-                limit.reschedule(now)
-
     def _time_is_up(self, run: Run, now: float) -> bool:
         """Whether nothing may be tried any more; then the run ended."""
-        if self.stopped:
+        if self.limits.stopped:
             run.failed("closed", "the router was closed" + _after(run))
             return True
         if now >= run.job.deadline - TOO_SHORT:

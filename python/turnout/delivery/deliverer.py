@@ -21,7 +21,7 @@ import contextvars
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from .._core import Histogram
@@ -33,6 +33,7 @@ from .dead_letters import DeadLetters
 from .jobs import Job, Run, Turn
 from .lanes import Lanes
 from .ledger import Counts, Ledger
+from .limits import TimeIsUpError
 from .records import Delivery, Reason
 from .settings import DeliverySettings
 from .settlement import delivery_of, letters_of
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from .._core import Plan
     from ..config import RouterConfig
 
-Decide = Callable[[Any], Awaitable["Plan"]]
+Decide = Callable[[Any], Coroutine[Any, Any, "Plan"]]
 """Plans a message, custom rules included; raises what the core's ``_plan`` raises."""
 
 _SLICE: Final = 0.001
@@ -101,7 +102,7 @@ class Deliverer:
         """
         self._use_loop(asyncio.get_running_loop())
         self.transports.open()
-        self._attempts.stopped = False
+        self._attempts.limits.stopped = False
         self._accepting = True
 
     async def dispatch(self, message: object) -> Delivery:
@@ -163,7 +164,7 @@ class Deliverer:
         self._accepting = False
         self._room.refuse(_closed())
         if not await self._joined(drain):
-            self._attempts.stop()
+            self._attempts.limits.stop()
             for job in self._turns.clear():
                 self._give_up(job, "closed", "the router was closed before its turn came")
             if not await self._joined(_GRACE):
@@ -295,23 +296,22 @@ class Deliverer:
     async def _planned(self, job: Job) -> Plan | None:
         """The plan for the message, which has pools; None if the job failed instead."""
         loop = asyncio.get_running_loop()
-        if self._attempts.stopped or loop.time() >= job.deadline - TOO_SHORT:
+        if self._attempts.limits.stopped or loop.time() >= job.deadline - TOO_SHORT:
             job.failed(*self._out_of_time("before its turn came"))
             return None
         try:
             if self._decide is not None and self.settings.custom_rules:
-                plan: Plan = await self._attempts.within(job.deadline, self._decide(job.message))
+                plan: Plan = await self._attempts.limits.within(job.deadline, self._decide(job.message))
             else:
                 plan = self._core._plan(job.message)
         except (NoRouteError, MessageError, AccessDeniedError) as error:
             job.failed(_REASONS[type(error)], text_of(error))
             return None
+        except TimeIsUpError:
+            job.failed(*self._out_of_time("while custom rules ran"))
+            return None
         except Exception as error:  # noqa: BLE001 - the message must not be lost, whatever happens
-            late = isinstance(error, TimeoutError) and loop.time() >= job.deadline - TOO_SHORT
-            if late or (isinstance(error, TimeoutError) and self._attempts.stopped):
-                job.failed(*self._out_of_time("while custom rules ran"))
-            else:
-                job.failed(*stopped_by(error))
+            job.failed(*stopped_by(error))
             return None
         job.plan = plan
         if not plan.pools:
@@ -321,7 +321,7 @@ class Deliverer:
         return plan
 
     def _out_of_time(self, when: str) -> tuple[Reason, str]:
-        if self._attempts.stopped:
+        if self._attempts.limits.stopped:
             return "closed", f"the router was closed {when}"
         return "deadline", f"its time was up {when}"
 

@@ -33,7 +33,8 @@ def json_line(envelope: Mapping[str, object]) -> bytes:
     except UnicodeEncodeError as error:
         raise _unencodable(f"a text holds a lone surrogate (U+{ord(error.object[error.start]):04X})") from None
     except (TypeError, ValueError) as error:  # another type, NaN, a cycle, an integer too long to print
-        raise _unencodable(str(error)) from None
+        not_a_number = str(error).startswith("Out of range float")
+        raise _unencodable("a number is NaN or infinite" if not_a_number else str(error)) from None
     except Exception as error:  # a message's own conversion, such as a model's serializer
         raise _unencodable(f"{type(error).__name__}: {error}") from error
     _refuse_other_keys(plain)
@@ -61,7 +62,7 @@ def _plain(value: object) -> Any:
         return dump()
     if isinstance(value, (datetime, date)):
         return value.isoformat()
-    raise TypeError(f"JSON cannot hold a {type(value).__name__}")
+    raise TypeError(f"JSON has nothing for the type {type(value).__name__}")
 
 
 def _refuse_other_keys(root: object) -> None:
@@ -72,7 +73,7 @@ def _refuse_other_keys(root: object) -> None:
         if isinstance(value, dict):
             for key, item in value.items():
                 if not isinstance(key, str):
-                    raise _unencodable(f"the key {str(key)[:100]!r} is a {type(key).__name__}; keys are text")
+                    raise _unencodable(f"the key {str(key)[:100]!r} is of type {type(key).__name__}; keys are text")
                 if not isinstance(item, _LEAVES):
                     stack.append(item)
         elif isinstance(value, (list, tuple)):

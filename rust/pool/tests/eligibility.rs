@@ -150,7 +150,7 @@ fn the_cap_of_a_pool_holds_for_its_leases() {
         let mut bench = Bench::new(spec);
         let leases: Vec<Lease> = (0..6).map(|_| bench.acquire().unwrap()).collect();
         let error = bench.acquire().unwrap_err();
-        assert_eq!(error.reason, "3 destinations: 3 at its in-flight cap", "{policy}");
+        assert_eq!(error.reason, "3 destinations: 3 at the in-flight cap", "{policy}");
         assert_eq!(error.retry_in, None);
         drop(leases);
         assert!(bench.acquire().is_ok());
@@ -197,7 +197,7 @@ fn nobody_left_is_explained_with_counts() {
     bench.now += 2 * SECOND;
     let error = bench.select(&Request::default()).unwrap_err();
     let expected =
-        "6 destinations: 1 at its in-flight cap, 1 draining, 1 ejected, 1 of weight 0, 1 overloaded, 1 unhealthy";
+        "6 destinations: 1 at the in-flight cap, 1 draining, 1 ejected, 1 of weight 0, 1 overloaded, 1 unhealthy";
     assert_eq!((error.pool.as_str(), error.reason.as_str()), ("pool", expected));
     assert_eq!(error.retry_in, Some(std::time::Duration::from_secs(5)));
     drop(held);
@@ -236,7 +236,7 @@ fn without_spill_backups_are_never_used() {
     let mut bench = Bench::new(spec);
     let _held = bench.acquire().unwrap();
     let error = bench.acquire().unwrap_err();
-    assert_eq!(error.reason, "2 destinations: 1 at its in-flight cap, 1 in a backup tier that is not used");
+    assert_eq!(error.reason, "2 destinations: 1 at the in-flight cap, 1 in a backup tier that is not used");
 }
 
 #[test]

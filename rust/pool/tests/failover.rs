@@ -40,6 +40,21 @@ fn five_failures_in_a_row_eject_and_four_do_not() {
 }
 
 #[test]
+fn destinations_ejected_together_do_not_come_back_together() {
+    let mut spec = ejecting(8);
+    spec.failover.max_ejected_percent = 100;
+    let mut bench = Bench::new(spec);
+    let mut ends: Vec<Nanos> = Vec::new();
+    for id in ["a", "b", "c", "d", "e", "f"] {
+        bench.fail(id, 5);
+        ends.push(left(&bench, id));
+    }
+    ends.sort_unstable();
+    assert!(ends.iter().all(|end| (10 * SECOND..=11 * SECOND).contains(end)));
+    assert!(ends.windows(2).all(|pair| pair[1] - pair[0] > MS), "{ends:?}");
+}
+
+#[test]
 fn cancelled_leases_neither_lengthen_nor_end_a_streak() {
     let mut bench = Bench::new(ejecting(3));
     bench.fail("b", 4);

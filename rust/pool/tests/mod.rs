@@ -5,7 +5,6 @@ mod eligibility;
 mod failover;
 mod leases;
 mod simulation;
-mod perf;
 
 use super::*;
 
