@@ -64,7 +64,7 @@ pub struct ReadError {
     pub problem: String,
 }
 
-/// A pool that cannot be built: duplicate destination, tier gap, a weight or cap out of range.
+/// A pool that cannot be built: no or duplicate destinations, a cap of 0, settings out of range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("pool {pool:?}: {problem}")]
 pub struct PoolError {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +62,9 @@ class FakePlan:
                     self.core.in_flight[destination] += 1
                     self.core.leases.append(lease)
                     return lease
-        out = [self.core.out_until[name] for pool in pools for name in self.core.pools[pool] if name in self.core.out_until]
+        out = [
+            self.core.out_until[name] for pool in pools for name in self.core.pools[pool] if name in self.core.out_until
+        ]
         raise NoDestinationError(pools[0], "none is free", min(out) if out else None)
 
 
@@ -120,3 +123,26 @@ def assert_settled(deliverer: Deliverer, core: FakeCore) -> None:
     assert +core.in_flight == Counter()
     assert None not in core.outcomes
     assert sum(ledger.reasons.values()) == ledger.dead_lettered + ledger.expired + ledger.partial
+
+
+async def answer(message: object, destination: str) -> str:
+    return destination
+
+
+def failing(*bad: str, error: BaseException | None = None) -> Any:
+    """A function that fails at these destinations and answers at others."""
+
+    async def function(message: object, destination: str) -> str:
+        if destination in bad:
+            raise error or ConnectionError("down")
+        return destination
+
+    return function
+
+
+async def hang(message: object, destination: str) -> None:
+    await asyncio.sleep(60)
+
+
+async def slow(message: object, destination: str) -> None:
+    await asyncio.sleep(0.005)

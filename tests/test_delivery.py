@@ -6,35 +6,14 @@ import asyncio
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from fake_core import FakeCore, FakePlan, assert_settled, deliverer
 
+from fake_core import FakeCore, answer, assert_settled, deliverer, failing, hang
 from turnout.delivery import Deliverer, DeliverySettings
-from turnout.errors import AccessDeniedError, DeliveryError, MessageError, NoRouteError
+from turnout.errors import DeliveryError
 from turnout.message import Message
 from turnout.transports import Transports
-
-
-async def answer(message: object, destination: str) -> str:
-    return destination
-
-
-def failing(*bad: str, error: BaseException | None = None) -> Any:
-    """A function that fails at these destinations and answers at others."""
-
-    async def function(message: object, destination: str) -> str:
-        if destination in bad:
-            raise error or ConnectionError("down")
-        return destination
-
-    return function
-
-
-async def hang(message: object, destination: str) -> None:
-    await asyncio.sleep(60)
-
 
 # One message
 
@@ -137,7 +116,7 @@ async def test_a_transport_that_is_missing_is_a_permanent_failure() -> None:
     assert_settled(deliveries, core)
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError
 
@@ -146,7 +125,7 @@ class Unprintable(Exception):
     ("error", "kind", "text"),
     [
         (ValueError("x" * 10_000), "ValueError", "x" * 500 + "…"),
-        (Unprintable(), "Unprintable", "(no text: RuntimeError)"),
+        (UnprintableError(), "UnprintableError", "(no text: RuntimeError)"),
         (TimeoutError("the transport's own"), "TimeoutError", "the transport's own"),
         (asyncio.CancelledError(), "CancelledError", ""),  # raised by the transport; nobody cancelled the message
         (StopAsyncIteration(), "StopAsyncIteration", ""),
@@ -205,11 +184,11 @@ async def test_further_attempts_share_the_time_of_the_first() -> None:
     assert delivery.status == "expired"
 
 
-@pytest.mark.parametrize(("own", "timeout", "expected"), [(0.05, 5.0, 0.05), (60.0, 0.05, 0.05)])
+@pytest.mark.parametrize(("own", "configured", "expected"), [(0.05, 5.0, 0.05), (60.0, 0.05, 0.05)])
 async def test_the_earlier_of_the_messages_deadline_and_the_timeout_holds(
-    own: float, timeout: float, expected: float
+    own: float, configured: float, expected: float
 ) -> None:
-    deliveries = deliverer(FakeCore(), hang, timeout=timeout)
+    deliveries = deliverer(FakeCore(), hang, timeout=configured)
     began = time.perf_counter()
     delivery = await deliveries.dispatch(Message(deadline=datetime.now(UTC) + timedelta(seconds=own)))
     assert expected - 0.01 <= time.perf_counter() - began < expected + 0.25
@@ -288,252 +267,3 @@ async def test_a_backoff_that_would_pass_the_deadline_ends_it_now() -> None:
     assert (delivery.status, delivery.reason) == ("expired", "deadline")
     assert (delivery.detail or "").startswith("no time for another attempt after 1 attempt; the last: a: Conn")
     assert deliveries.ledger.retries == 0
-
-
-# The retry budget
-
-
-async def test_further_attempts_of_all_messages_together_stay_within_the_budget() -> None:
-    core = FakeCore()
-    deliveries = deliverer(core, failing("a", "b", "c"), budget_percent=20.0, budget_per_second=1.0, max_attempts=2)
-    results = await asyncio.gather(*(deliveries.dispatch({}) for _ in range(200)))
-    assert {result.reason for result in results} == {"attempts", "budget"}
-    assert deliveries.ledger.retries == 0.2 * 200 + 10
-    assert deliveries.ledger.attempts == 200 + deliveries.ledger.retries
-    assert_settled(deliveries, core)
-
-
-async def test_the_budget_is_charged_before_the_backoff() -> None:
-    core = FakeCore()
-    deliveries = deliverer(
-        core, failing("a", "b", "c"), budget_percent=0.0, budget_per_second=1.0, base_delay=0.2, max_delay=0.2
-    )
-    tasks = [asyncio.create_task(deliveries.dispatch({})) for _ in range(100)]
-    await asyncio.sleep(0.005)
-    assert deliveries.ledger.retries == 10  # charged, and all of them still in backoff
-    assert deliveries.ledger.reasons == {"budget": 90}
-    await asyncio.gather(*tasks)
-    assert_settled(deliveries, core)
-
-
-# No route, no destination
-
-
-def raises(error: Exception) -> Any:
-    def decide(message: object) -> FakePlan:
-        raise error
-
-    return decide
-
-
-@pytest.mark.parametrize(
-    ("error", "reason", "words"),
-    [
-        (NoRouteError("nothing matched"), "no_route", "nothing matched"),
-        (MessageError("message.total", "is a set"), "unreadable", "field 'message.total': is a set"),
-        (AccessDeniedError("not cleared"), "access_denied", "not cleared"),
-        (RuntimeError("a bug"), "internal", "RuntimeError: a bug"),
-        (TimeoutError("not ours"), "internal", "TimeoutError: not ours"),
-    ],
-)
-async def test_a_message_that_cannot_be_decided_is_a_dead_letter(error: Exception, reason: str, words: str) -> None:
-    core = FakeCore(decide=raises(error))
-    deliveries = deliverer(core, answer)
-    delivery = await deliveries.dispatch({})
-    assert (delivery.status, delivery.reason, delivery.detail) == ("dead_lettered", reason, words)
-    assert (delivery.rule, delivery.stage, delivery.attempts) == (None, None, ())
-    assert_settled(deliveries, core)
-
-
-async def test_a_route_to_dead_letter_is_one() -> None:
-    core = FakeCore()
-    core.decide = lambda message: FakePlan(core, (), rule="spam")
-    deliveries = deliverer(core, answer)
-    delivery = await deliveries.dispatch({})
-    assert (delivery.reason, delivery.rule, delivery.detail) == ("dead_letter", "spam", "rule 'spam' says dead_letter")
-    assert_settled(deliveries, core)
-
-
-async def test_custom_rules_decide_within_the_deadline() -> None:
-    core = FakeCore(decide=raises(AssertionError("not asked")))
-
-    async def decide(message: Any) -> Any:
-        await asyncio.sleep(message["for"])
-        return FakePlan(core, ("p",), rule="custom", stage="custom_rules")
-
-    settings = DeliverySettings(timeout=0.05)
-    transports = Transports({"a": "callable:fn"})
-    transports.register("fn", answer)
-    deliveries = Deliverer(core, settings, transports, decide=decide)
-    assert (await deliveries.dispatch({"for": 0})).rule == "custom"
-    delivery = await deliveries.dispatch({"for": 60})
-    assert (delivery.status, delivery.detail) == ("expired", "its time was up while custom rules ran")
-    assert_settled(deliveries, core)
-
-
-async def test_with_nowhere_to_go_before_the_deadline_it_is_given_up_at_once() -> None:
-    core = FakeCore(out_until=dict.fromkeys("abc", time.time() + 60))
-    deliveries = deliverer(core, answer)
-    began = time.perf_counter()
-    delivery = await deliveries.dispatch({})
-    assert time.perf_counter() - began < 0.2
-    assert (delivery.status, delivery.reason) == ("dead_lettered", "no_destination")
-    assert delivery.detail == "pool 'p': none is free"
-    assert_settled(deliveries, core)
-
-
-async def test_with_somewhere_to_go_before_the_deadline_it_waits_and_holds_up_nobody() -> None:
-    core = FakeCore(pools={"p": ["a"], "q": ["b"]}, out_until={"a": time.time() + 0.1})
-    core.decide = lambda message: FakePlan(core, (message["pool"],))
-    deliveries = deliverer(core, answer, concurrency=1)
-    waiting = [asyncio.create_task(deliveries.dispatch({"pool": "p"})) for _ in range(20)]
-    await asyncio.sleep(0)
-    assert (await asyncio.wait_for(deliveries.dispatch({"pool": "q"}), 0.05)).delivered
-    assert deliveries.ledger.waiting == 20
-    results = await asyncio.gather(*waiting)
-    assert all(result.delivered for result in results)
-    assert all(0.09 <= result.elapsed < 0.5 for result in results)
-    assert_settled(deliveries, core)
-
-
-async def test_at_its_cap_a_destination_is_waited_for_the_urgent_first() -> None:
-    core = FakeCore(pools={"p": ["a"]}, caps={"a": 2})
-    order: list[int] = []
-
-    async def slow(message: Any, destination: str) -> None:
-        order.append(message["priority"])
-        await asyncio.sleep(0.01)
-
-    deliveries = deliverer(core, slow)
-    tasks = [asyncio.create_task(deliveries.dispatch({"priority": p})) for p in (5, 5, 1, 3, 9, 2, 9, 4)]
-    results = await asyncio.gather(*tasks)
-    assert all(result.delivered for result in results)
-    assert order == [5, 5, 9, 9, 4, 3, 2, 1]
-    assert_settled(deliveries, core)
-
-
-async def test_waiting_for_a_destination_ends_with_the_deadline() -> None:
-    core = FakeCore(pools={"p": ["a"]}, caps={"a": 1})
-    deliveries = deliverer(core, hang, timeout=0.08)
-    first, second = await asyncio.gather(deliveries.dispatch({}), deliveries.dispatch({}))
-    assert [len(result.attempts) for result in (first, second)] == [1, 0]
-    assert second.status == "expired"
-    assert second.detail == "its time is up before any attempt; pool 'p': none is free"
-    assert_settled(deliveries, core)
-
-
-async def test_a_recovering_destination_is_met_by_one_and_then_by_all_it_can_take() -> None:
-    core = FakeCore(pools={"p": ["a"]}, out_until={"a": time.time() + 0.05}, caps={"a": 1})
-    running, most = 0, 0
-
-    async def count(message: object, destination: str) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await asyncio.sleep(0.005)
-        running -= 1
-        core.caps["a"] = 5
-
-    deliveries = deliverer(core, count)
-    results = await asyncio.gather(*(deliveries.dispatch({}) for _ in range(30)))
-    assert all(result.delivered for result in results)
-    assert most == 5
-    assert_settled(deliveries, core)
-
-
-# Several pools
-
-
-def three(mode: str = "all", quorum: int = 3) -> FakeCore:
-    return FakeCore(pools={"p": ["a1", "a2"], "q": ["b1"], "r": ["c1"]}, mode=mode, quorum=quorum)
-
-
-@pytest.mark.parametrize("parallel", [True, False])
-async def test_mode_all_delivers_to_every_pool_with_attempts_of_its_own(parallel: bool) -> None:
-    core = three()
-    deliveries = deliverer(core, failing("a1"), parallel=parallel)
-    delivery = await deliveries.dispatch({})
-    assert (delivery.status, delivery.pool, delivery.destination, delivery.value) == ("delivered", "p", "a2", "a2")
-    assert [(b.pool, b.status, b.destination, b.value, len(b.attempts)) for b in delivery.branches] == [
-        ("p", "delivered", "a2", "a2", 2),
-        ("q", "delivered", "b1", "b1", 1),
-        ("r", "delivered", "c1", "c1", 1),
-    ]
-    assert len(delivery.attempts) == 4
-    assert len(deliveries.dead_letters) == 0
-    assert_settled(deliveries, core)
-
-
-@pytest.mark.parametrize(("parallel", "bound"), [(True, 0.1), (False, 0.2)])
-async def test_branches_run_at_once_or_one_after_another(parallel: bool, bound: float) -> None:
-    async def slow(message: object, destination: str) -> None:
-        await asyncio.sleep(0.05)
-
-    deliveries = deliverer(three(), slow, parallel=parallel)
-    assert bound - 0.06 <= (await deliveries.dispatch({})).elapsed < bound + 0.1
-
-
-@pytest.mark.parametrize(
-    ("quorum", "bad", "status", "partial"),
-    [
-        (3, ["c1"], "dead_lettered", 0),
-        (2, ["c1"], "delivered", 1),
-        (2, ["a1", "a2", "c1"], "dead_lettered", 0),
-        (1, ["a1", "a2", "c1"], "delivered", 2),
-        (1, ["a1", "a2", "b1", "c1"], "dead_lettered", 0),
-    ],
-)
-@pytest.mark.parametrize("parallel", [True, False])
-async def test_the_quorum_decides_and_no_failed_branch_disappears(
-    quorum: int, bad: list[str], status: str, partial: int, parallel: bool
-) -> None:
-    core = three(quorum=quorum)
-    deliveries = deliverer(core, failing(*bad), max_attempts=2, parallel=parallel)
-    delivery = await deliveries.dispatch({"id": "m"})
-    assert delivery.status == status
-    letters = list(deliveries.dead_letters)
-    ledger = deliveries.ledger
-    assert ledger.partial == partial
-    if status == "delivered":
-        assert [letter.pool for letter in letters] == [b.pool for b in delivery.branches if b.status != "delivered"]
-        assert all((letter.partial, letter.id, letter.reason) == (True, "m", "attempts") for letter in letters)
-        assert (ledger.delivered, ledger.dead_lettered) == (1, 0)
-    else:
-        (letter,) = letters
-        assert (letter.partial, letter.pool, letter.reason) == (False, None, "attempts")
-        assert letter.branches == delivery.branches
-        took = sum(branch.status == "delivered" for branch in delivery.branches)
-        assert (delivery.detail or "").startswith(f"{took} of 3 pools delivered, {quorum} are needed; ")
-    assert_settled(deliveries, core)
-
-
-async def test_different_reasons_are_told_branch_by_branch() -> None:
-    core = three()
-    core.out_until["b1"] = time.time() + 60
-    deliveries = deliverer(core, failing("c1", error=DeliveryError("no", retryable=False)))
-    delivery = await deliveries.dispatch({})
-    assert (delivery.status, delivery.reason) == ("dead_lettered", "branches")
-    assert delivery.detail == (
-        "1 of 3 pools delivered, 3 are needed; q: pool 'q': none is free; r: c1: no: no"
-    )
-    assert_settled(deliveries, core)
-
-
-async def test_a_message_expires_if_all_that_failed_of_it_expired() -> None:
-    core = three()
-    deliveries = deliverer(core, {"a1": answer, "a2": answer, "b1": hang, "c1": hang}, timeout=0.03)
-    delivery = await deliveries.dispatch({})
-    assert (delivery.status, delivery.reason) == ("expired", "deadline")
-    assert_settled(deliveries, core)
-
-
-async def test_parallel_branches_share_the_lanes_without_waiting_for_each_other_in_vain() -> None:
-    core = three()
-
-    async def slow(message: object, destination: str) -> None:
-        await asyncio.sleep(0.001)
-
-    deliveries = deliverer(core, slow, concurrency=2)
-    results = await asyncio.gather(*(deliveries.dispatch({}) for _ in range(50)))
-    assert all(result.delivered for result in results)
-    assert_settled(deliveries, core)

@@ -12,13 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from turnout import Router, balance_load, manage_failover, optimize_route, route_message
 from turnout import functions as module
 from turnout.config import DestinationConfig, FailoverConfig, LoadBalancingConfig
 from turnout.config.functions import MessageRoutingConfig, RouteOptimizationConfig
 from turnout.errors import ConfigError
+from turnout.functions.sharing import SharedRouters
 from turnout.results import Route
-from turnout.sharing import SharedRouters
 
 CONFIG: dict[str, Any] = {
     "routing_rules": [
@@ -151,7 +152,7 @@ async def test_the_router_not_used_for_longest_goes_first(monkeypatch: pytest.Mo
 async def test_a_router_of_the_callers_is_used_instead() -> None:
     router = Router({"destinations": {"x": {}, "y": {}}})
     result = await route_message({}, router=router)
-    assert result.route.router is router
+    assert result.router is result.route.router is result.load_balancing.router is result.failover.router is router
     assert result.destination.pool == "default"
     with pytest.raises(ConfigError, match="not both"):
         await route_message({}, CONFIG, router=router)
@@ -396,7 +397,7 @@ async def test_results_survive_pickling_without_their_router() -> None:
     result = await route_message({"channel": "sms"}, CONFIG)
     again = pickle.loads(pickle.dumps(result))  # noqa: S301
     assert again == result
-    assert again.route.router is None
+    assert again.router is again.route.router is None
     assert replace(result.route) == result.route
     assert "Router" not in repr(result)
     assert json.loads(json.dumps(result.as_dict()))["route"]["rule"] == "texts"

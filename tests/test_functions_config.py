@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from turnout.config import FailoverConfig, LoadBalancingConfig, RouterConfig, RuleConfig, load_dict
 from turnout.config.functions import (
     MessageRoutingConfig,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from turnout import Router, balance_load, manage_failover, optimize_route, route_message
 from turnout import functions as module
 from turnout.errors import (
@@ -70,7 +71,11 @@ async def test_routing_without_any_route_is_an_error() -> None:
 
 async def test_routing_passes_over_a_custom_rule_that_raises() -> None:
     router = Router({**POOLS, "routing": {"routing_rules": ["custom_rules"]}})
-    router.custom_rule("bad", lambda message: 1 // 0)
+
+    def bad(message: Any) -> str | None:
+        raise ZeroDivisionError
+
+    router.custom_rule("bad", bad)
     assert (await route_message({}, router=router)).route.stage == "default"
     assert router.custom_rule_failures == {"bad": 1}
 

@@ -52,7 +52,7 @@ def test_ids_are_unique() -> None:
         ({"headers": {"a": 1}}, "message.headers", "'a' is an int"),
         ({"headers": {1: "a"}}, "message.headers", "both its name and its value are text"),
         ({"deadline": 12.0}, "message.deadline", "time zone"),
-        ({"deadline": datetime(2030, 1, 1)}, "message.deadline", "time zone"),  # noqa: DTZ001
+        ({"deadline": datetime(2030, 1, 1)}, "message.deadline", "time zone"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_remedy(fields: dict[str, Any], field: str, remedy: str) -> None:

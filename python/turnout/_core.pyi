@@ -8,6 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, final
 
+from typing_extensions import disjoint_base
+
+__all__ = ["Decision", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__"]
+
 __version__: str
 
 @final
@@ -228,6 +232,7 @@ class Histogram:
     def count(self) -> int:
         """Latencies recorded."""
 
+@disjoint_base
 class Router:
     """Decisions of a router; :class:`turnout.Router` extends it. Names with an underscore are for it alone."""
 

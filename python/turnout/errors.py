@@ -73,6 +73,9 @@ class ConfigError(TurnoutError, ValueError):
 class RuleError(TurnoutError, ValueError):
     """A rule whose ``when`` or ``match`` cannot be compiled: raised when rules are added, loaded or reloaded."""
 
+    others: tuple[RuleError, ...] = ()
+    """The errors of further rules, where several were compiled at once."""
+
     def __init__(
         self,
         rule: str,

@@ -169,8 +169,8 @@ def _pool(core: Mapping[str, Any]) -> PoolStats:
 
 
 def _known(kind: type[Report], core: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries that ``kind`` has fields for: the core may count more than it reports."""
-    return {field.name: core[field.name] for field in fields(kind)}
+    """The entries that ``kind`` has fields for: the core may count more than is reported."""
+    return {name: core[name] for name in _FIELDS[kind]}
 
 
 @dataclass(frozen=True)
@@ -220,8 +220,8 @@ class Event(Report):
     """Unix seconds."""
     destination: str
     kind: str
-    """``ejected``; ``probation``: trials begin; ``recovered``; ``overloaded``: asked for a pause; ``spared``: should have
-    been ejected, but it is the last or too many are; ``admin`` and ``health``: set from outside."""
+    """``ejected``; ``probation``: trials begin; ``recovered``; ``overloaded``: asked for a pause; ``spared``: should
+    have been ejected, but it is the last or too many are; ``admin`` and ``health``: set from outside."""
     reason: str
     """Why, in words."""
 
@@ -229,3 +229,9 @@ class Event(Report):
     def from_core(cls, core: Mapping[str, Any]) -> Event:
         """The event made from the core's plain dict."""
         return cls(**_known(cls, core))
+
+
+# Looked up once: statistics are made of thousands of these.
+_FIELDS: dict[type[Report], tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(kind)) for kind in (DestinationStats, PoolMember, Event)
+}

@@ -217,7 +217,7 @@ class RoutingQuality(Report):
 
 
 @dataclass(frozen=True)
-class MessageRoutingResult(Report):
+class MessageRoutingResult(Decided):
     """Of ``route_message``: a decision, with the state of the pool it came from. Nothing was delivered."""
 
     route: Route

@@ -40,6 +40,11 @@ class Router(_core.Router):
 
     config: RouterConfig
     """The live configuration."""
+    _code: dict[str, Any]
+    _custom: dict[str, CustomRule]
+    _custom_failures: dict[str, int]
+    _transports: Transports
+    _deliverer: Deliverer
 
     def __new__(
         cls,
@@ -69,8 +74,8 @@ class Router(_core.Router):
         _check_disabled(loaded)
         self.config = loaded
         self._code = code
-        self._custom: dict[str, CustomRule] = {}
-        self._custom_failures: dict[str, int] = {}
+        self._custom = {}
+        self._custom_failures = {}
         self._transports = Transports(_urls(loaded))
         self._deliverer = Deliverer(self, loaded, self._transports, decide=self._decide)
         return self
@@ -320,7 +325,7 @@ def _located(config: RouterConfig, error: RuleError) -> ConfigError:
     """The errors of rules, each at its place in the configuration."""
     positions = {rule.id: position for position, rule in enumerate(config.rules)}
     problems = []
-    for one in (error, *getattr(error, "others", ())):
+    for one in (error, *error.others):
         path: tuple[str | int, ...] = ("rules", positions[one.rule]) if one.rule in positions else ("rules",)
         if one.path:
             path = (*path, "match", *(int(part) if part.isdigit() else part for part in one.path))

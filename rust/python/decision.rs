@@ -239,7 +239,10 @@ impl Plan {
         self.resume
     }
 
-    #[pyo3(signature = (*, branch = None, exclude = Vec::new(), attempt = 1))]
+    #[pyo3(
+        signature = (*, branch = None, exclude = Vec::new(), attempt = 1),
+        text_signature = "($self, *, branch=None, exclude=(), attempt=1)"
+    )]
     fn acquire(
         &self,
         py: Python<'_>,

@@ -1,6 +1,7 @@
 //! The one place where errors of the crate become exceptions of `turnout.errors`.
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use super::{now, unix_seconds};
 use crate::error::{NoDestination, Place, PoolError, ReadError, RuleError};
@@ -34,7 +35,8 @@ pub(super) fn rule_errors(py: Python<'_>, errors: Vec<RuleError>) -> PyErr {
     };
     let rest: Vec<PyErr> = errors.collect();
     // All of them travel with the first, for the layer that knows files and lines.
-    match first.value(py).setattr("others", rest.iter().map(|error| error.value(py).clone()).collect::<Vec<_>>()) {
+    let rest = PyTuple::new(py, rest.iter().map(|error| error.value(py)));
+    match rest.and_then(|rest| first.value(py).setattr("others", rest)) {
         Ok(()) => first,
         Err(error) => error,
     }

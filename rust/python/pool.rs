@@ -43,7 +43,10 @@ impl Pool {
         Ok(Self { members, ids, registry, dice: Dice::new(seed) })
     }
 
-    #[pyo3(signature = (*, exclude = Vec::new(), classification = None))]
+    #[pyo3(
+        signature = (*, exclude = Vec::new(), classification = None),
+        text_signature = "($self, *, exclude=(), classification=None)"
+    )]
     fn select(&self, py: Python<'_>, exclude: Vec<String>, classification: Option<&str>) -> PyResult<Py<PyString>> {
         let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
         let request = request(&exclude, classification)?;
@@ -51,7 +54,10 @@ impl Pool {
         Ok(self.ids[pick.member].clone_ref(py))
     }
 
-    #[pyo3(signature = (*, exclude = Vec::new(), classification = None))]
+    #[pyo3(
+        signature = (*, exclude = Vec::new(), classification = None),
+        text_signature = "($self, *, exclude=(), classification=None)"
+    )]
     fn acquire(&self, exclude: Vec<String>, classification: Option<&str>) -> PyResult<Lease> {
         let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
         let request = request(&exclude, classification)?;

@@ -162,7 +162,7 @@ def tests_of(paths: Paths) -> st.SearchStrategy[str]:
     either = st.one_of(text, number)
     word, figure, literal = literals["text"], literals["number"], literals["any"]
     equality, order, size = st.sampled_from(EQUALITY), st.sampled_from(ORDER), st.sampled_from(SIZES)
-    relation = st.sampled_from([*EQUALITY, *ORDER])
+    relation, step = st.sampled_from([*EQUALITY, *ORDER]), st.sampled_from([*SIZES, "2.0", "0.0"])
     part = st.sampled_from(["startsWith", "endsWith", "contains"])
     listed = st.lists(literal, max_size=4).map(lambda chosen: "[" + ", ".join(chosen) + "]")
     expression = st.sampled_from(EXPRESSIONS).map(cel_literal)
@@ -188,7 +188,7 @@ def tests_of(paths: Paths) -> st.SearchStrategy[str]:
         _formatted("matches({p}, {x})", p=text, x=expression),
         _formatted("size({p}) {op} {x}", p=st.one_of(many, text), op=relation, x=size),
         _formatted("{p}.size() {op} {x}", p=st.one_of(many, text), op=relation, x=size),
-        _formatted("{p} {f} {x} {op} {y}", p=number, f=st.sampled_from("+-*/%"), x=size, op=relation, y=figure),
+        _formatted("{p} {f} {x} {op} {y}", p=number, f=st.sampled_from("+-*/%"), x=step, op=relation, y=figure),
         _formatted("-{p} {op} {x}", p=number, op=relation, x=figure),
         _formatted("{p} + {x} == {y}", p=text, x=word, y=word),
         _formatted("int({p}) {op} {x}", p=either, op=relation, x=size),
@@ -345,6 +345,7 @@ def _catalogue_conditions() -> Iterator[str]:
         yield from (f"{path} == {LITERALS[at]} && message.n >= {NUMBER_LITERALS[at % 8]}" for at in range(1, 12))
         yield from (f"{path} == {LITERALS[at]} || message.flag" for at in range(1, 5))
         yield from (f"{path} {op} 2 == {y}" for op in "+-*/%" for y in ["0", "1", "-1", "-3", "9"])
+        yield from (f"{path} {op} 2.0 == {y}" for op in "+-*/" for y in ["1.0", "3.75", "4.0", "9.5", "15.0"])
         yield from (f"{f}({path}) == {y}" for f in ["size", "int", "uint", "double"] for y in ["1", "2", "7", "-7"])
         yield from (f"type({path}) == {name}" for name in TYPES)
         yield from [f"bool({path})", f"has({path})", f"timestamp({path}).getHours() > 1"]

@@ -15,7 +15,8 @@ Further attempts go to destinations not tried yet; when all were, or those left 
 failover they go to the first destination again, and no other.
 
 While it waits, for its backoff or for a destination, a message gives up its place in the lanes: messages for a pool
-that is out wait at nobody's expense.
+that is out wait at nobody's expense. And attempts that hang cannot take all places: a pool with more than eight times
+as many attempts under way as there are free places gets no further one (dynamic thresholds: Choudhury and Hahne, 1998).
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ TOO_SHORT: Final = 0.0001
 """Seconds before the deadline in which nothing is begun any more; above the resolution of the loop's timers."""
 
 
+_SHARE: Final = 8
+"""Attempts a pool may have under way for each place that is free: one pool that hangs leaves a ninth of the places to
+the others, two leave a seventeenth."""
+
+
 class Attempts:
     """Makes attempts; shared by all messages of a deliverer. Of one event loop; not for threads."""
 
@@ -71,6 +77,7 @@ class Attempts:
         self._counts = counts
         self._rng = rng
         self._held: dict[str, int] = {}  # leases held, by destination
+        self._busy: dict[str, int] = {}  # the same, by pool
         self._members: dict[str, tuple[str, ...]] = {}  # destinations by pool, of one generation
         self._generation = 0
 
@@ -104,38 +111,43 @@ class Attempts:
     async def _run(self, run: Run) -> None:
         loop = asyncio.get_running_loop()
         number = 1
-        exclude: tuple[str, ...] = ()
-        waited = False
-        while True:
-            if self._time_is_up(run, loop.time()):
+        while (lease := await self._hold(run, number, loop)) is not None:
+            if await self._attempt(run, lease, number, loop) or not await self._again(run, number, loop):
                 return
-            try:
-                lease = run.plan.acquire(branch=run.index, exclude=exclude, attempt=number)
-            except NoDestinationError as error:
-                if exclude and self.settings.failover:  # all were tried, or those left may not be used
-                    exclude = ()
-                elif await self._freed(run, error):
-                    waited = True
-                else:
-                    return
-                continue
-            if waited:  # there may be room for the next as well
-                waited = False
-                for pool in run.pools:
-                    self.rooms.wake(pool)
-            if await self._attempt(run, lease, number, loop):
-                return
-            if not await self._again(run, number, loop):
-                return
+            run.exclude = self._next_exclude(run, lease.destination)
             number += 1
-            exclude = self._next_exclude(run, exclude, lease.destination)
+
+    async def _hold(self, run: Run, number: int, loop: asyncio.AbstractEventLoop) -> Lease | None:
+        """A destination for the next attempt, after waiting for it if need be; None if the run ended instead."""
+        waited = False
+        while not self._time_is_up(run, loop.time()):
+            if self._crowded(run):
+                may_go_on = await self._turn_of_pool(run)
+            else:
+                try:
+                    lease = run.plan.acquire(branch=run.index, exclude=run.exclude, attempt=number)
+                except NoDestinationError as error:
+                    if run.exclude and self.settings.failover:  # all were tried, or those left may not be used
+                        run.exclude = ()
+                        continue
+                    may_go_on = await self._freed(run, error)
+                else:
+                    if waited:  # there may be room for the next as well
+                        for pool in run.pools:
+                            self.rooms.wake(pool)
+                    return lease
+            if not may_go_on:
+                return None
+            waited = True
+        return None
 
     async def _attempt(self, run: Run, lease: Lease, number: int, loop: asyncio.AbstractEventLoop) -> bool:
         """One attempt; True if the run ended with it."""
-        job, destination = run.job, lease.destination
+        job, destination, pool = run.job, lease.destination, lease.pool
         self._counts.attempts += 1
         self.in_flight += 1
         self._held[destination] = self._held.get(destination, 0) + 1
+        self._busy[pool] = self._busy.get(pool, 0) + 1
         started_at, started = time.time(), loop.time()
         failure: _Failure | None = _STOPPED
         try:
@@ -143,7 +155,7 @@ class Attempts:
             value = await self.limits.within(job.deadline, sending)
             lease.success()
             failure = None
-            run.delivered(lease.pool, destination, value)
+            run.delivered(pool, destination, value)
         except Exception as error:  # noqa: BLE001 - whatever a transport raises is a failed attempt
             failure = self._judged(error, loop.time() - started)
             _end(lease, failure)
@@ -158,9 +170,10 @@ class Attempts:
             lease.cancel()  # no effect if it has ended
             self.in_flight -= 1
             self._held[destination] -= 1
+            self._busy[pool] -= 1
             run.attempts.append(_record(number, lease, failure, started_at, loop.time() - started))
             if self.rooms:
-                self.rooms.wake(lease.pool)
+                self.rooms.wake(pool)
         if failure is None:
             return True
         if not failure.retryable:
@@ -209,9 +222,9 @@ class Attempts:
         # The exponent is bounded because 2.0**1024 overflows; max_delay is reached long before.
         return self._rng.random() * min(settings.max_delay, settings.base_delay * 2.0 ** min(attempts - 1, 64))
 
-    def _next_exclude(self, run: Run, exclude: tuple[str, ...], tried: str) -> tuple[str, ...]:
+    def _next_exclude(self, run: Run, tried: str) -> tuple[str, ...]:
         if self.settings.failover:
-            return (*exclude, tried)
+            return (*run.exclude, tried)
         return tuple(member for pool in run.pools for member in self._destinations(pool) if member != tried)
 
     async def _freed(self, run: Run, error: NoDestinationError) -> bool:
@@ -230,6 +243,23 @@ class Attempts:
                 run.detail = f"{run.detail}; {error}"
             return False
         return True
+
+    def _crowded(self, run: Run) -> bool:
+        """Whether the pool has so many attempts under way that what room is left is for other pools."""
+        busy = self._busy.get(run.pools[0], 0)
+        if busy <= _SHARE * self._lanes.free or busy == 0:
+            return False
+        self._destinations(run.pools[0])  # brings the members up to date
+        return len(self._members) > 1
+
+    async def _turn_of_pool(self, run: Run) -> bool:
+        """Whether the pool may have another attempt, after waiting for that; False if the run ended instead."""
+        job, pool = run.job, run.pools[0]
+        if await self._wait(run, self.rooms.wait((pool,), job.priority, job.number, None)):
+            return True
+        if run.reason == "deadline":
+            run.detail = f"{run.detail}; pool {pool!r}: too many attempts were under way while others need room too"
+        return False
 
     async def _wait(self, run: Run, event: Coroutine[Any, Any, object]) -> bool:
         """Awaits ``event`` and then a place in the lanes, until the message's deadline; False if the run ended then."""

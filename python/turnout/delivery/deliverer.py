@@ -362,6 +362,8 @@ class Deliverer:
             return job.delivery
         elapsed = asyncio.get_running_loop().time() - job.started
         delivery = job.delivery = delivery_of(job, elapsed)
+        letters = letters_of(job, delivery) if delivery.status != "delivered" or delivery.branches else ()
+        job.runs.clear()  # runs know their job: a cycle, which the garbage collector would have to find
         del self._unsettled[job.number]
         self._room.release()
         counts = self._counts
@@ -372,11 +374,10 @@ class Deliverer:
             counts.expired += 1
         else:
             counts.dead_lettered += 1
-        if delivery.status != "delivered" or delivery.branches:
-            for letter in letters_of(job, delivery):
-                counts.partial += letter.partial
-                counts.reasons[letter.reason] = counts.reasons.get(letter.reason, 0) + 1
-                self.dead_letters.add(letter)
+        for letter in letters:
+            counts.partial += letter.partial
+            counts.reasons[letter.reason] = counts.reasons.get(letter.reason, 0) + 1
+            self.dead_letters.add(letter)
         if not self._unsettled:
             joining, self._joining = self._joining, []
             for done in joining:

@@ -60,8 +60,8 @@ class Run:
     """The attempts at a message in one branch, as they go on."""
 
     __slots__ = (
-        "attempts", "destination", "detail", "index", "job", "plan", "pool", "pools", "reason", "status", "turn",
-        "value",
+        "attempts", "destination", "detail", "exclude", "index", "job", "plan", "pool", "pools", "reason", "status",
+        "turn", "value",
     )  # fmt: skip
 
     def __init__(self, job: Job, plan: Plan, pools: tuple[str, ...], index: int | None, turn: Turn) -> None:
@@ -72,6 +72,8 @@ class Run:
         self.index = index
         """Number of the branch; None with mode ``first``."""
         self.turn = turn
+        self.exclude: tuple[str, ...] = ()
+        """Destinations that the next attempt must not use."""
         self.attempts: list[Attempt] = []
         self.status: Status | None = None
         self.pool: str | None = None

@@ -39,6 +39,11 @@ class Lanes(Generic[Queued]):
         self._order = itertools.count()
         self._gone = 0  # cancelled waiters still in the heap
 
+    @property
+    def free(self) -> int:
+        """Places that nobody has."""
+        return self._free
+
     def resize(self, size: int) -> None:
         """Changes the number of places. Where it shrinks, those taken beyond it run out as they are released."""
         self._free += size - self._size

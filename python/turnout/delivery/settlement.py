@@ -37,9 +37,7 @@ def delivery_of(job: Job, elapsed: float) -> Delivery:
     words = "; ".join(f"{run.pools[0]}: {run.detail}" for run in failed)
     detail = f"{len(took)} of {len(runs)} pools delivered, {plan.quorum} are needed; {words}"
     reason = _common_reason(failed)
-    return Delivery(
-        job.id, status, rule, stage, pool, destination, attempts, reason, detail, value, elapsed, branches
-    )
+    return Delivery(job.id, status, rule, stage, pool, destination, attempts, reason, detail, value, elapsed, branches)
 
 
 def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:

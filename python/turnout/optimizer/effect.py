@@ -23,7 +23,9 @@ MAX_MOVE = 0.2
 MAX_SUCCESS_LOSS = 0.01
 """Largest loss of success rate risked by one call: the lower end of its interval stays above minus one point."""
 MAX_P95_RISE = 0.05
-"""Largest relative rise of p95 risked by one call: the upper end of its interval stays below +5 %."""
+"""Largest relative rise of p95 risked by one call: the upper end of its interval stays below +5 %, ..."""
+UNNOTICED_MS = 1.0
+"""... or below this: among callables that take microseconds, 5 % is noise."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def allowed_part(full: Effect, move: float, p95_ms: float | None) -> tuple[float
     part, held = min(1.0, MAX_MOVE / move) if move > 0 else 0.0, None
     if full.success and full.success.low * part < -MAX_SUCCESS_LOSS:
         part, held = MAX_SUCCESS_LOSS / -full.success.low, "success rate"
-    if full.p95_ms and p95_ms and full.p95_ms.high * part > MAX_P95_RISE * p95_ms:
-        part, held = MAX_P95_RISE * p95_ms / full.p95_ms.high, "p95"
+    rise_ms = UNNOTICED_MS if p95_ms is None else max(MAX_P95_RISE * p95_ms, UNNOTICED_MS)
+    if full.p95_ms and full.p95_ms.high * part > rise_ms:
+        part, held = rise_ms / full.p95_ms.high, "p95"
     return part, held

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from ._core import Decision, Plan
-from .config import FailoverConfig, notices
-from .errors import NoDestinationError, NoRouteError, TurnoutError
+from ..config import FailoverConfig, notices
+from ..errors import NoDestinationError, NoRouteError, TurnoutError
+from ..reports import PoolMember
+from ..results import FailoverResult, LoadBalancingResult
+from ..router import Router
 from .poolview import PoolView
-from .reports import PoolMember
-from .results import FailoverResult, LoadBalancingResult
-from .router import Router
+
+if TYPE_CHECKING:
+    from .._core import Decision, Plan
 
 
 def given(name: str | None) -> str:

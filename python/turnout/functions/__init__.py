@@ -5,7 +5,7 @@ last are kept, so that positions in a rotation, latencies and ejections live on 
 it, to take leases from and to deliver with. ``router=`` uses a router of the caller's instead; the configuration is
 then that router's, and destinations are named by their ids in it. A decision is a lease taken and cancelled at once:
 it counts as an attempt without an outcome. A call reads the statistics of the whole router, so it costs in proportion
-to its destinations: about 0.3 ms for ten. To decide in a microsecond there is ``Router.route``.
+to its destinations: about 0.2 ms for ten, 15 ms for a thousand. To decide in a microsecond there is ``Router.route``.
 
 What the specification calls error handling, function by function. An exception ends the call; a text in
 ``result.degraded`` starts with the word given here and says what was worked around. (``without_effect``: a switch was
@@ -57,15 +57,13 @@ from dataclasses import fields
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
-from .config import FailoverConfig, LoadBalancingConfig, PoolMember, RouterConfig
-from .config.functions import MessageRoutingConfig, RouteOptimizationConfig, checked, pool_config, router_config
-from .delivery.admission import read_envelope
-from .errors import ConfigError, FailoverError, LoadBalancingError, NoRouteError, OptimizationError, TurnoutError
-from .optimizer import MIN_OUTCOMES, FadingOutcomes, Objectives, Observed, Optimized, optimize
-from .picking import balancing_result, choose, failover_result, given, pick
-from .poolview import PoolView, reloaded
-from .reports import Stats
-from .results import (
+from ..config import FailoverConfig, LoadBalancingConfig, PoolMember, RouterConfig
+from ..config.functions import MessageRoutingConfig, RouteOptimizationConfig, checked, pool_config, router_config
+from ..delivery.admission import read_envelope
+from ..errors import ConfigError, FailoverError, LoadBalancingError, NoRouteError, OptimizationError, TurnoutError
+from ..optimizer import MIN_OUTCOMES, FadingOutcomes, Objectives, Observed, Optimized, optimize
+from ..reports import Stats
+from ..results import (
     Destination,
     FailoverResult,
     LearningResult,
@@ -75,7 +73,9 @@ from .results import (
     RouteOptimizationResult,
     RoutingQuality,
 )
-from .router import Router
+from ..router import Router
+from .picking import balancing_result, choose, failover_result, given, pick
+from .poolview import PoolView, reloaded
 from .sharing import SharedRouters
 
 Destinations: TypeAlias = Mapping[str, Any] | Sequence[Any]
@@ -144,7 +144,7 @@ async def route_message(
         ),
         generation=decision.generation,
         degraded=tuple(dict.fromkeys([*degraded, *balance.degraded, *failed.degraded])),
-    )
+    ).with_router(router)
 
 
 async def balance_load(

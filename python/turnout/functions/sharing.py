@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .router import Router
+from ..router import Router
 
 if TYPE_CHECKING:
-    from .config import RouterConfig
+    from ..config import RouterConfig
 
 
 @dataclass(frozen=True)

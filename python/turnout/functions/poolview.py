@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from .config import FailoverConfig, RouterConfig
-from .errors import TurnoutError
-from .reports import DestinationStats, Event, PoolMember, PoolStats, Stats
-from .results import (
+from ..config import FailoverConfig, RouterConfig
+from ..errors import TurnoutError
+from ..reports import DestinationStats, Event, PoolMember, PoolStats, Stats
+from ..results import (
     Destination,
     FailoverStatus,
     HealthStatus,
