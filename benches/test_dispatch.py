@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from test_route import router_of
-from workload import messages
-
 from turnout import Router
+from workload import messages
 
 REPEAT = 1_000
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from workload import Message, dict_router, lambdas, messages, rules
 
 from turnout import Router, RuleSet
+from workload import Message, dict_router, lambdas, messages, rules
 
 MESSAGES = 1_000
 SIZES = (10, 100, 1_000)

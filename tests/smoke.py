@@ -15,7 +15,9 @@ async def main(config: str) -> None:
     decision = hub.route({"channel": "sms", "priority": 4, "content": {"text": "hello"}})
     assert decision.destination is not None, decision
 
-    rules = turnout.RuleSet([{"id": "a", "when": 'message.channel == "sms"'}, {"id": "b", "match": {"channel": ["fax"]}}])
+    rules = turnout.RuleSet(
+        [{"id": "a", "when": 'message.channel == "sms"'}, {"id": "b", "match": {"channel": ["fax"]}}]
+    )
     assert rules.first({"channel": "sms"}) == "a"
     assert rules.first_json(b'{"channel": "fax"}') == "b"
 

@@ -110,7 +110,11 @@ async def test_what_cannot_be_read_is_an_error_that_names_the_field(message: Any
 
 @pytest.mark.parametrize(
     ("message", "field"),
-    [({3: 1, "x": 1}, "message"), ({"x": 1, "priority": "high"}, "message.priority"), ({"priority": 10}, "message.priority")],
+    [
+        ({3: 1, "x": 1}, "message"),
+        ({"x": 1, "priority": "high"}, "message.priority"),
+        ({"priority": 10}, "message.priority"),
+    ],
 )
 async def test_a_message_of_the_wrong_shape_is_refused_before_it_is_accepted(message: Any, field: str) -> None:
     router = hub()
@@ -123,7 +127,9 @@ async def test_a_message_of_the_wrong_shape_is_refused_before_it_is_accepted(mes
 
 
 async def test_what_a_spool_cannot_write_is_a_dead_letter(tmp_path: Path) -> None:
-    router = Router({"destinations": {"d": {"url": f"spool:{tmp_path}"}}}, rules=[{"id": "r", "when": "true", "to": "default"}])
+    router = Router(
+        {"destinations": {"d": {"url": f"spool:{tmp_path}"}}}, rules=[{"id": "r", "when": "true", "to": "default"}]
+    )
     bad = [{"x": float("nan")}, {"x": "\ud800"}, {"x": object()}, {"x": {3: 1}}, {"deep": nested(10_000)}]
     async with router:
         for message in (*bad, {"x": 1}):
@@ -132,7 +138,9 @@ async def test_what_a_spool_cannot_write_is_a_dead_letter(tmp_path: Path) -> Non
     assert router.ledger.balanced
     assert (router.ledger.delivered, router.ledger.dead_lettered) == (1, len(bad))
     assert [json.loads(line)["message"] for line in (tmp_path / "d.jsonl").read_text().splitlines()] == [{"x": 1}]
-    assert all(letter.attempts and letter.message in bad for letter in router.dead_letters if "deep" not in letter.message)
+    assert all(
+        letter.attempts and letter.message in bad for letter in router.dead_letters if "deep" not in letter.message
+    )
 
 
 RULES: dict[str, tuple[dict[str, Any], str]] = {
@@ -156,7 +164,9 @@ RULES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("rule", "hint"), RULES.values(), ids=RULES.keys())
-def test_a_rule_that_cannot_be_compiled_is_an_error_that_names_it_and_the_remedy(rule: dict[str, Any], hint: str) -> None:
+def test_a_rule_that_cannot_be_compiled_is_an_error_that_names_it_and_the_remedy(
+    rule: dict[str, Any], hint: str
+) -> None:
     rules = RuleSet([{"id": "good", "when": "true"}])
     with pytest.raises(RuleError, match=hint) as caught:
         rules.add({"id": "bad", **rule})

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_support import CONFIG, run
 
+from cli_support import CONFIG, run
 from turnout.config import json_schema, starter
 
 

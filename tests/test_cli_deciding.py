@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from cli_support import CONFIG, files, ndjson, run
 
 MESSAGES: list[dict[str, Any] | str] = [

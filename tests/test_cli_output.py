@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from cli_support import ledger, row
 
+from cli_support import ledger, row
 from turnout.cli.output import duration, print_json_line
 from turnout.cli.summary import Summary
 from turnout.delivery import Ledger

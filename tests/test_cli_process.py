@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from cli_support import files, ledger, ndjson, process
 
 SLOW = """\

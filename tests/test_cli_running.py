@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from cli_support import APP, CONFIG, files, ledger, ndjson, row, run
 
 GOOD: list[dict[str, Any]] = [{"channel": "sms"}] * 5 + [{"amount": 200}] * 3 + [{"priority": 9}, {"wants": "mail"}]

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+
 from turnout import errors
 from turnout.config import (
     ALWAYS_ON,

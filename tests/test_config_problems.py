@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from turnout import errors
 from turnout.config import load_text
 

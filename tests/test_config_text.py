@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from turnout import errors
 from turnout.config import load_dict, load_file, load_text
 

@@ -84,7 +84,7 @@ async def test_a_failing_destination_is_ejected_and_comes_back_while_nothing_is_
 async def test_when_all_are_out_messages_wait_for_the_first_to_recover() -> None:
     hub = router(
         {"a": {"url": "callable:fn"}},
-        failover={"recovery_time": "100ms", "streak": 1, "panic_threshold": 0.0},
+        failover={"recovery_time": "100ms", "streak": 1, "panic_threshold": 0},
         performance={"timeout": "3s"},
     )
     failures = iter([True])

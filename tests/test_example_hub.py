@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import run
 
+from cli_support import run
 from turnout import config as configuration
 
 HUB = Path(__file__).parent.parent / "examples" / "hub"

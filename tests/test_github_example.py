@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import turnout
 import yaml
+
+import turnout
 from oracle import first_rule, rule_holds
 
 ROOT = Path(__file__).resolve().parents[1]

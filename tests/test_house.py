@@ -27,7 +27,7 @@ ALLOWED = {
     "delivery": {"_core", "config", "message", "transports", "reports"},
     "router": {"_core", "config", "delivery", "reports", "transports"},
     "optimizer": {"results", "reports", "_core"},
-    "functions": {"config", "optimizer", "reports", "results", "router"},
+    "functions": {"config", "delivery", "optimizer", "reports", "results", "router"},
     "cli": {"_core", "config", "delivery", "message", "reports", "results", "router", "turnout"},
     "__main__": {"cli"},
 }
@@ -72,7 +72,7 @@ def imported_parts(path: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             for name in node.names:
                 if name.name.split(".")[0] == "turnout":
-                    found.add((name.name.split(".") + ["turnout"])[1])
+                    found.add([*name.name.split("."), "turnout"][1])
     return found
 
 
@@ -107,3 +107,9 @@ def test_everything_that_is_exported_exists() -> None:
     assert dir(turnout) == sorted(turnout.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Turnout'"):
         turnout.Turnout  # noqa: B018
+
+
+def test_the_schemes_a_configuration_may_name_are_those_there_is_a_transport_for() -> None:
+    from turnout import config, transports
+
+    assert set(config.SCHEMES) == set(transports.SCHEMES)

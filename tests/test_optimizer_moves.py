@@ -23,8 +23,16 @@ QUALITY = Objectives(performance=False, cost=False, quality=True)
 ALL = Objectives(performance=True, cost=True, quality=True)
 
 
-def seen(name: str, rate: float = 0.99, outcomes: int = 10_000, p95_ms: float | None = 100.0,
-         cost: float | None = 1.0, weight: float = 1.0, tier: int = 0, eligible: bool = True) -> Observed:
+def seen(
+    name: str,
+    rate: float = 0.99,
+    outcomes: int = 10_000,
+    p95_ms: float | None = 100.0,
+    cost: float | None = 1.0,
+    weight: float = 1.0,
+    tier: int = 0,
+    eligible: bool = True,
+) -> Observed:
     p99_ms = None if p95_ms is None else p95_ms * 1.4
     return Observed(name, tier, weight, eligible, round(rate * outcomes), outcomes, p95_ms, p95_ms, p99_ms, cost)
 
@@ -251,7 +259,7 @@ def test_allowed_part_is_bounded_by_the_size_of_the_move_alone_if_nothing_gets_w
 def stats(name: str, successes: int, failures: int = 0) -> DestinationStats:
     return DestinationStats(
         id=name, admin="enabled", health="healthy", breaker="closed", ejected_for=None, in_flight=0,
-        attempts=successes + failures, successes=successes, failures=failures, overloaded=0, cancelled=0, ejections=0,
+        picks=successes + failures, attempts=successes + failures, successes=successes, failures=failures, overloaded=0, cancelled=0, ejections=0,
         recoveries=0, success_rate=1.0, latency_ms=None, p50_ms=None, p95_ms=None, p99_ms=None, failure_kinds={},
     )  # fmt: skip
 

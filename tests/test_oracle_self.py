@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+
 from oracle import all_rules, cel, cel_values, first_rule, pattern
 from oracle.strategies import conditions, messages, patterns, profile
 

@@ -140,7 +140,12 @@ def test_a_message_is_never_sent_below_its_classification() -> None:
 
 def test_conditions_may_read_live_facts() -> None:
     rules = [
-        {"id": "spill", "when": "live.pools.sms.healthy_ratio < 0.75 && message.channel == 'sms'", "to": "mail", "priority": 1},
+        {
+            "id": "spill",
+            "when": "live.pools.sms.healthy_ratio < 0.75 && message.channel == 'sms'",
+            "to": "mail",
+            "priority": 1,
+        },
         *RULES,
     ]
     hub = router(rules=rules)

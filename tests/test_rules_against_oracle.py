@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import turnout
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
+
+import turnout
 from oracle import all_rules, first_rule
 from oracle.strategies import Rule, as_json, catalogue, messages, profile, rule_sets
 

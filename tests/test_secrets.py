@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from turnout import errors
 from turnout.config import DestinationConfig, RouterConfig, json_schema, load_dict, load_file, load_text
 from turnout.config.placeholders import resolve

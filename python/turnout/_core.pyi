@@ -35,7 +35,9 @@ class Decision:
         """Tier of the destination: 0 is primary, 1 and up are backups."""
     @property
     def reason(self) -> str:
-        """Why this destination: the policy's name, only_choice, spilled, degraded, panic, probe, pinned or dead_letter."""
+        """Why this destination: the policy's name, only_choice, spilled, degraded, panic, probe, pinned or
+        dead_letter.
+        """
     @property
     def panic(self) -> bool:
         """Whether health was ignored because too few destinations are healthy."""
@@ -96,9 +98,13 @@ class Lease:
     def cancel(self) -> bool:
         """Ends the lease without credit or blame."""
     def __enter__(self) -> Self: ...
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> Literal[False]: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]: ...
     async def __aenter__(self) -> Self: ...
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> Literal[False]: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]: ...
 
 @final
 class Plan:
@@ -124,6 +130,8 @@ class Plan:
     @property
     def resume(self) -> int | None:
         """Set where the stage custom_rules was reached: the stage to go on from if no custom rule yields a route."""
+    def select(self, *, branch: int | None = None, exclude: Sequence[str] = ()) -> Decision:
+        """Picks a destination without holding it; arguments and errors as of :meth:`acquire`."""
     def acquire(self, *, branch: int | None = None, exclude: Sequence[str] = (), attempt: int = 1) -> Lease:
         """Holds a destination: of pool number `branch`, or of the first pool that has one.
 
@@ -138,7 +146,7 @@ class RuleSet:
     """Rules without routes: the matcher alone. Reads never wait for changes, and never see half of one."""
 
     def __new__(cls, rules: Iterable[Mapping[str, Any]] | None = None) -> Self:
-        """Compiles rules: mappings of ``id`` (text), ``priority`` (int, default 0), ``when`` (CEL) and ``match`` (a pattern).
+        """Compiles rules: mappings of ``id``, ``priority`` (int, default 0), ``when`` (CEL) and ``match`` (a pattern).
 
         Raises:
             RuleError: a rule cannot be compiled; the errors of further rules are in its ``others``.
@@ -158,15 +166,15 @@ class RuleSet:
         """As :meth:`first`, for JSON bytes; no Python objects are built from them."""
     def all_json(self, raw: bytes) -> list[str]:
         """As :meth:`all`, for JSON bytes."""
-    def first_many(self, messages: Iterable[Any]) -> list[str | None | Exception]:
-        """As :meth:`first` for each message, in order; a message that cannot be read has its MessageError in its place."""
+    def first_many(self, messages: Iterable[Any]) -> list[str | Exception | None]:
+        """As :meth:`first` for each message, in order; where one cannot be read stands its MessageError."""
     def add(self, rule: Mapping[str, Any]) -> None:
         """Adds a rule, behind those of equal priority. Raises as the constructor; the set is untouched then."""
     def remove(self, id: str) -> bool:
         """Removes a rule; whether there was one of that id."""
     def explain(self, message: Any) -> dict[str, Any]:
-        """Why each rule matches or not: ``winner``, and ``rules``, best first, each with ``rule``, ``matched`` and, if it
-        does not match, the first ``predicate`` that failed, its ``field``, what was ``asked`` and what was ``seen``.
+        """Why each rule matches or not: ``winner``, and ``rules``, best first, each with ``rule``, ``matched`` and, if
+        it does not match, the first ``predicate`` that failed, its ``field``, what was ``asked`` and what was ``seen``.
         """
     @property
     def ids(self) -> list[str]:
@@ -193,7 +201,8 @@ class Pool:
         - ``policy``: round_robin, weighted_round_robin, random, least_connections, weighted_least_connections,
           response_time or health_based.
         - ``failover``: ``eject`` and ``spill`` (bool), ``streak`` (failures in a row), ``recovery_time`` and
-          ``max_ejection_time`` (seconds), ``max_ejected_percent``, ``probation_successes``, ``panic_threshold`` (percent).
+          ``max_ejection_time`` and ``slow_start`` (seconds), ``max_ejected_percent`` and ``panic_threshold`` (percent),
+          ``probation_successes``.
         - ``seed``: makes random choices repeat, on one thread.
 
         Raises:
@@ -268,7 +277,7 @@ class Router:
     def _plan_to(self, message: Any, target: str, rule: str) -> Plan:
         """The route that custom rule ``rule`` gave: a pool's or destination's id."""
     def _stage(self, message: Any, start: int = 0) -> str | int | None:
-        """The stage that decides; the number of the next stage where custom rules are to be asked; None for no route."""
+        """The stage that decides; where custom rules are asked first, the number of the next; None for no route."""
     def _explain(self, message: Any) -> dict[str, Any]: ...
     def _reload(self, spec: Mapping[str, Any]) -> int: ...
     def _set_admin(self, id: str, state: str) -> None: ...

@@ -165,7 +165,7 @@ class LoadBalancingError(TurnoutError):
 
 
 class FailoverError(TurnoutError):
-    """``manage_failover`` cannot work: no primary to fail over from, or no backup to fail over to."""
+    """``manage_failover`` cannot work: no destinations to choose from, or no pool that has all of them."""
 
 
 class OptimizationError(TurnoutError):

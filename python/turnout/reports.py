@@ -52,6 +52,8 @@ class DestinationStats(Report):
     """Seconds until the ejection ends; None unless ejected."""
     in_flight: int
     """Leases held now."""
+    picks: int
+    """Times it was picked: leases taken, and decisions without a lease."""
     attempts: int
     """Leases taken."""
     successes: int

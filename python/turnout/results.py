@@ -99,7 +99,7 @@ class LoadDistribution(Report):
     """How the pool's load is spread, by destination id."""
 
     picks: Mapping[str, int]
-    """Times chosen: leases taken. A decision of ``route_message`` or ``balance_load`` is one that is cancelled."""
+    """Times picked: decisions and leases."""
     shares: Mapping[str, float]
     """Picks over the pool's picks, 0..1; all 0 before the first."""
     in_flight: Mapping[str, int]

@@ -21,13 +21,13 @@ from . import _core
 from .config import RouterConfig, extend, load_dict, load_file
 from .config.core import condition, core_spec
 from .delivery import DeadLetters, Deliverer, Delivery, Ledger
-from .errors import ConfigError, MessageError, Problem, RuleError, TurnoutError
+from .errors import ConfigError, MessageError, RuleError, TurnoutError
 from .reports import Event, Explanation, Stats
 from .transports import Function, Transports
 
 _log = logging.getLogger("turnout")
 
-CustomRule: TypeAlias = Callable[[Any], str | None | Awaitable[str | None]]
+CustomRule: TypeAlias = Callable[[Any], Awaitable[str | None] | str | None]
 """Takes the message; returns the id of a pool or destination, or None for no opinion. May be ``async``."""
 
 
@@ -159,7 +159,9 @@ class Router(_core.Router):
         message = _readable(message)
         for name, function in self._custom.items():
             if inspect.iscoroutinefunction(function):
-                raise TurnoutError(f"custom rule {name!r} is async, and route() cannot await it; use dispatch or accept")
+                raise TurnoutError(
+                    f"custom rule {name!r} is async, and route() cannot await it; use dispatch or accept"
+                )
             try:
                 target = function(message)
             except Exception as error:  # noqa: BLE001 - any error of a user's rule is contained and counted

@@ -117,6 +117,8 @@ impl fmt::Display for Health {
 /// What was counted about a destination.
 #[derive(Debug, Default)]
 pub struct Counts {
+    /// Times it was picked without being held.
+    pub selections: Counter,
     /// Leases taken.
     pub attempts: Counter,
     /// Leases that ended in success.

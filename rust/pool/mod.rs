@@ -218,7 +218,9 @@ impl Pool {
     /// [`NoDestination`] if none may receive the message now, with why and for how long.
     #[inline]
     pub fn select(&self, request: &Request<'_>, now: Nanos, rng: &mut fastrand::Rng) -> Result<Pick, NoDestination> {
-        self.choose(request, Purpose::Decide, now, rng).map(|(pick, _)| pick)
+        let (pick, _) = self.choose(request, Purpose::Decide, now, rng)?;
+        self.members[pick.member].destination.counts().selections.increment();
+        Ok(pick)
     }
 
     /// Decides where a message goes and holds the destination for it.

@@ -23,6 +23,8 @@ pub struct DestinationView {
     pub ejected_for: Option<Nanos>,
     /// Messages held for it.
     pub in_flight: u32,
+    /// Times it was picked: leases taken, and decisions without a lease.
+    pub picks: u64,
     /// Leases taken.
     pub attempts: u64,
     /// Leases ended in success.
@@ -63,6 +65,7 @@ impl Destination {
             breaker,
             ejected_for,
             in_flight: self.in_flight(),
+            picks: counts.attempts.get() + counts.selections.get(),
             attempts: counts.attempts.get(),
             successes: counts.successes.get(),
             failures: counts.failures.get(),

@@ -80,8 +80,7 @@ impl Decision {
 
     #[getter]
     fn destination(&self) -> Option<&str> {
-        self.choice
-            .map(|choice| self.plan.snapshot.pools()[choice.pool].members()[choice.pick.member].id().as_ref())
+        self.choice.map(|choice| self.plan.snapshot.pools()[choice.pool].members()[choice.pick.member].id().as_ref())
     }
 
     #[getter]
@@ -240,16 +239,20 @@ impl Plan {
     }
 
     #[pyo3(
+        signature = (*, branch = None, exclude = Vec::new()),
+        text_signature = "($self, *, branch=None, exclude=())"
+    )]
+    fn select(&self, branch: Option<usize>, exclude: Vec<String>) -> PyResult<Decision> {
+        let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
+        let choice = self.fixed.select(branch, &exclude, now(), &mut self.dice.roll()).map_err(no_destination)?;
+        Ok(Decision::new(Arc::clone(&self.fixed), Some(choice), Box::default()))
+    }
+
+    #[pyo3(
         signature = (*, branch = None, exclude = Vec::new(), attempt = 1),
         text_signature = "($self, *, branch=None, exclude=(), attempt=1)"
     )]
-    fn acquire(
-        &self,
-        py: Python<'_>,
-        branch: Option<usize>,
-        exclude: Vec<String>,
-        attempt: u32,
-    ) -> PyResult<Lease> {
+    fn acquire(&self, py: Python<'_>, branch: Option<usize>, exclude: Vec<String>, attempt: u32) -> PyResult<Lease> {
         let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
         lease(py, &self.fixed, branch, &exclude, attempt, &self.dice)
     }

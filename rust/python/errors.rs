@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::{now, unix_seconds};
+use super::unix_now;
 use crate::error::{NoDestination, Place, PoolError, ReadError, RuleError};
 use crate::message::json::JsonError;
 use crate::router::BuildError;
@@ -77,7 +77,7 @@ pub(super) fn match_error(error: MatchError) -> PyErr {
 }
 
 pub(super) fn no_destination(error: NoDestination) -> PyErr {
-    let retry_at = error.retry_in.map(|wait| unix_seconds(now()) + wait.as_secs_f64());
+    let retry_at = error.retry_in.map(|wait| unix_now() + wait.as_secs_f64());
     python::NoDestinationError::new_err((error.pool, error.reason, retry_at))
 }
 

@@ -30,10 +30,15 @@ fn now() -> Nanos {
     1_000_000_000 + Nanos::try_from(elapsed).unwrap_or(Nanos::MAX / 2)
 }
 
-/// A point on the monotonic clock as Unix seconds.
+/// The wall clock now, in Unix seconds.
+fn unix_now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// A point on the monotonic clock as Unix seconds. The same each time it is asked, also when the wall clock is set.
 fn unix_seconds(at: Nanos) -> f64 {
-    let unix_now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    unix_now + seconds(at) - seconds(now())
+    static ZERO: OnceLock<f64> = OnceLock::new();
+    ZERO.get_or_init(|| unix_now() - seconds(now())) + seconds(at)
 }
 
 /// Nanoseconds as seconds.
@@ -43,9 +48,9 @@ fn seconds(nanos: Nanos) -> f64 {
 }
 
 /// Seconds as nanoseconds; negative and not-a-number count as 0, more than 100 years as 100 years.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped first")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped first; not-a-number becomes 0")]
 fn nanos(seconds: f64) -> Nanos {
-    (seconds.max(0.0).min(3.2e9) * 1e9) as Nanos
+    (seconds.clamp(0.0, 3.2e9) * 1e9) as Nanos
 }
 
 /// Random generators, one a call: seeds are numbered, so a run on one thread repeats exactly and no call waits.

@@ -132,6 +132,7 @@ pub(super) fn destination_state<'py>(
     dict.set_item("breaker", view.breaker)?;
     dict.set_item("ejected_for", view.ejected_for.map(seconds))?;
     dict.set_item("in_flight", view.in_flight)?;
+    dict.set_item("picks", view.picks)?;
     dict.set_item("attempts", view.attempts)?;
     dict.set_item("successes", view.successes)?;
     dict.set_item("failures", view.failures)?;

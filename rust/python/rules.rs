@@ -45,11 +45,7 @@ impl RuleSet {
         Ok(found.map(|position| Self::id(py, program, position)))
     }
 
-    fn all_of<'py, 'm>(
-        py: Python<'py>,
-        program: &'m Program,
-        fields: &dyn Fields<'m>,
-    ) -> PyResult<Bound<'py, PyList>> {
+    fn all_of<'py, 'm>(py: Python<'py>, program: &'m Program, fields: &dyn Fields<'m>) -> PyResult<Bound<'py, PyList>> {
         let found = program.all(fields).map_err(match_error)?;
         PyList::new(py, found.into_iter().map(|position| Self::id(py, program, position)))
     }

@@ -159,10 +159,9 @@ pub(super) fn failover(settings: Option<&Bound<'_, PyAny>>) -> PyResult<Failover
         "slow_start",
     ];
     let section = Section::new(settings, "failover".to_owned(), &known)?;
-    let set = |value: &mut bool, key: &str| Ok::<_, PyErr>(*value = section.optional(key)?.unwrap_or(*value));
-    set(&mut spec.eject, "eject")?;
-    set(&mut spec.spill, "spill")?;
-    set(&mut spec.health, "health")?;
+    spec.eject = section.optional("eject")?.unwrap_or(spec.eject);
+    spec.spill = section.optional("spill")?.unwrap_or(spec.spill);
+    spec.health = section.optional("health")?.unwrap_or(spec.health);
     spec.streak = section.optional("streak")?.unwrap_or(spec.streak);
     spec.probation_successes = section.optional("probation_successes")?.unwrap_or(spec.probation_successes);
     spec.max_ejected_percent = section.optional("max_ejected_percent")?.unwrap_or(spec.max_ejected_percent);

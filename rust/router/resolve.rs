@@ -90,12 +90,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`MatchError`] if a field that is needed cannot be read, or an expression takes too many steps.
-    pub fn resolve<'m>(
-        &'m self,
-        message: &dyn Fields<'m>,
-        start: usize,
-        now: Nanos,
-    ) -> Result<Resolution, MatchError> {
+    pub fn resolve<'m>(&'m self, message: &dyn Fields<'m>, start: usize, now: Nanos) -> Result<Resolution, MatchError> {
         for (number, stage) in self.stages.iter().enumerate().skip(start) {
             match stage {
                 Stage::ContentBased => {

@@ -162,9 +162,8 @@ impl Snapshot {
         };
 
         let mut fields = FieldTable::default();
-        let mut field = |name: &str| {
-            fields.intern(Path { root: Arc::from("message"), segments: Box::from([Arc::from(name)]) })
-        };
+        let mut field =
+            |name: &str| fields.intern(Path { root: Arc::from("message"), segments: Box::from([Arc::from(name)]) });
         let envelope = EnvelopeFields {
             priority: field("priority"),
             destination: field("destination"),

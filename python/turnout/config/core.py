@@ -68,7 +68,8 @@ def _failover(config: RouterConfig) -> dict[str, Any]:
         "streak": failover.streak,
         "recovery_time": failover.recovery_time,
         "max_ejection_time": failover.max_ejection_time,
-        "max_ejected_percent": round(failover.max_ejected_percent),
+        "max_ejected_percent": failover.max_ejected_percent,
+        "slow_start": failover.slow_start,
         "probation_successes": failover.probation_successes,
-        "panic_threshold": round(failover.panic_threshold),
+        "panic_threshold": failover.panic_threshold,
     }

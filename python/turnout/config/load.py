@@ -61,7 +61,7 @@ def load_file(
 def load_text(
     text: str,
     name: str = "<text>",
-    format: Format = "yaml",  # noqa: A002 - what people look for
+    format: Format = "yaml",
     *,
     code: Mapping[str, object] | None = None,
     resolve_secrets: bool = True,

@@ -111,15 +111,15 @@ class FailoverConfig(Model):
         default=True, description="Whether failovers and recoveries are counted and timed."
     )
     streak: Count = Field(default=5, ge=1, le=1_000_000, description="Failures in a row that eject a destination.")
-    max_ejected_percent: Number = Field(
-        default=10.0,
+    max_ejected_percent: Count = Field(
+        default=10,
         ge=0,
         le=100,
         description="Share of a pool that may be ejected at once, in percent; one always may.",
     )
     max_ejection_time: PositiveDuration = Field(default=300.0, description="The longest an ejection lasts.")
-    panic_threshold: Number = Field(
-        default=50.0,
+    panic_threshold: Count = Field(
+        default=50,
         ge=0,
         le=100,
         description="Share of healthy destinations, in percent, below which a pool with nowhere left to spill uses "
@@ -127,6 +127,11 @@ class FailoverConfig(Model):
     )
     probation_successes: Count = Field(
         default=2, ge=1, le=1_000_000, description="Successes in a row that end a destination's probation."
+    )
+    slow_start: Duration = Field(
+        default=10.0,
+        description="Time after a recovery in which a destination's share and its max_in_flight grow from a tenth to "
+        "the whole; 0: at once.",
     )
 
     @model_validator(mode="after")

@@ -50,7 +50,7 @@ TOO_SHORT: Final = 0.0001
 
 _SHARE: Final = 8
 """Attempts a pool may have under way for each place that is free: one pool that hangs leaves a ninth of the places to
-the others, two leave a seventeenth."""
+the others, two leave a seventeenth. Below ten places none is left."""
 
 
 class Attempts:
@@ -247,7 +247,7 @@ class Attempts:
     def _crowded(self, run: Run) -> bool:
         """Whether the pool has so many attempts under way that what room is left is for other pools."""
         busy = self._busy.get(run.pools[0], 0)
-        if busy <= _SHARE * self._lanes.free or busy == 0:
+        if busy <= _SHARE * (self._lanes.free + 1):  # its own place is free as yet
             return False
         self._destinations(run.pools[0])  # brings the members up to date
         return len(self._members) > 1

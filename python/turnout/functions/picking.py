@@ -1,16 +1,15 @@
 """Decisions, and the results they are reported in: what ``route_message``, ``balance_load``, ``manage_failover`` share.
 
-A destination is picked by taking a lease and cancelling it at once, so that picking has one way only.
+Nothing is held: a destination on probation, which only leases may try, is not picked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import FailoverConfig, notices
-from ..errors import NoDestinationError, NoRouteError, TurnoutError
+from ..errors import NoDestinationError, NoRouteError
 from ..reports import PoolMember
 from ..results import FailoverResult, LoadBalancingResult
 from ..router import Router
@@ -27,23 +26,14 @@ def given(name: str | None) -> str:
     return name
 
 
-def _decided(plan: Plan, branch: int | None, exclude: Sequence[str] = ()) -> Decision:
-    """Picks a destination without keeping it."""
-    lease = plan.acquire(branch=branch, exclude=exclude)
-    lease.cancel()
-    if lease.decision is None:
-        raise TurnoutError("a lease of a plan came without its decision")
-    return lease.decision
-
-
 def choose(plan: Plan) -> tuple[list[Decision], list[str]]:
     """A destination, or one of every pool with mode ``all``; and the pools that have none though the quorum is met."""
     if plan.mode == "first":
-        return [_decided(plan, None)], []
+        return [plan.select()], []
     decisions, failed = [], []
     for branch in range(len(plan.pools)):
         try:
-            decisions.append(_decided(plan, branch))
+            decisions.append(plan.select(branch=branch))
         except NoDestinationError as error:
             failed.append(error)
     if failed and len(decisions) < max(plan.quorum, 1):
@@ -55,7 +45,7 @@ def pick(router: Router, view: PoolView, message: Any) -> Decision:
     """A destination of one pool, of those that the view shows."""
     plan = router._plan_to({} if message is None else message, view.pool.id, "balance_load")
     shown = {one.id for one in view.members}
-    return _decided(plan, None, [one.id for one in view.pool.destinations if one.id not in shown])
+    return plan.select(exclude=[one.id for one in view.pool.destinations if one.id not in shown])
 
 
 def _idle(router: Router, section: str) -> list[str]:

@@ -87,7 +87,7 @@ class PoolView:
 
     def load_distribution(self) -> LoadDistribution:
         """How the load is spread over the destinations."""
-        picks = {one.id: self.state(one.id).attempts for one in self.members}
+        picks = {one.id: self.state(one.id).picks for one in self.members}
         total = sum(picks.values())
         return LoadDistribution(
             picks=picks,
