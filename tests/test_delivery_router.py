@@ -100,6 +100,26 @@ async def test_when_all_are_out_messages_wait_for_the_first_to_recover() -> None
     assert_settled(hub)
 
 
+async def test_a_destination_that_hangs_leaves_time_for_another() -> None:
+    hub = router(
+        {"hung": {"url": "callable:fn"}, "fine": {"url": "callable:fn"}},
+        retries={"attempt_timeout": "50ms", "base_delay": "1ms", "max_delay": "5ms"},
+        performance={"timeout": "10s"},
+    )
+
+    async def hang(message: object, destination: str) -> str:
+        if destination == "hung":
+            await asyncio.sleep(60)
+        return destination
+
+    hub.transport("fn", hang)
+    async with hub:
+        delivery = await hub.dispatch({})
+    assert delivery.value == "fine"
+    assert [(one.destination, one.kind) for one in delivery.attempts] == [("hung", "timeout"), ("fine", None)]
+    assert_settled(hub)
+
+
 async def test_a_destination_at_its_cap_is_waited_for() -> None:
     hub = router({"a": {"url": "callable:fn", "max_in_flight": 4}})
     running = most = 0

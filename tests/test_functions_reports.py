@@ -14,7 +14,8 @@ from turnout.reports import DestinationStats, Event, Stats
 
 CORE: dict[str, Any] = {
     "id": "a", "admin": "enabled", "health": "healthy", "breaker": "closed", "ejected_for": None, "in_flight": 1,
-    "picks": 9, "attempts": 9, "successes": 4, "failures": 2, "overloaded": 1, "cancelled": 1, "ejections": 0, "recoveries": 0,
+    "picks": 9,
+    "attempts": 9, "successes": 4, "failures": 2, "overloaded": 1, "cancelled": 1, "ejections": 0, "recoveries": 0,
     "success_rate": 0.6, "latency_ms": None, "p50_ms": None, "p95_ms": None, "p99_ms": None, "failure_kinds": {"x": 2},
 }  # fmt: skip
 

@@ -13,8 +13,15 @@ from turnout.optimizer.scores import Objectives, Observed, cost_estimate, p95_er
 ALL = Objectives(performance=True, cost=True, quality=True)
 
 
-def seen(name: str = "a", successes: float = 950, outcomes: float = 1000, p95_ms: float | None = 100.0,
-         cost: float | None = 1.0, tier: int = 0, eligible: bool = True) -> Observed:
+def seen(
+    name: str = "a",
+    successes: float = 950,
+    outcomes: float = 1000,
+    p95_ms: float | None = 100.0,
+    cost: float | None = 1.0,
+    tier: int = 0,
+    eligible: bool = True,
+) -> Observed:
     p99_ms = None if p95_ms is None else p95_ms * 1.4
     return Observed(name, tier, 1.0, eligible, successes, outcomes, None, p95_ms, p99_ms, cost)
 

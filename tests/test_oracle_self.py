@@ -78,6 +78,7 @@ def test_cel_holds(condition: str) -> None:
         "message.none == 1 || message.channel == 'email'",
         "message.channel && true",
         "has(message.none.total)",
+        "duration(message.priority) < duration('90s')",
         "message.order.contains('total')",
         "message.tags[9] == 'a'",
         "message.items.all(i, i.v > 1 || i.none)",

@@ -113,7 +113,10 @@ class MessageError(TurnoutError, ValueError):
 
 
 class NoRouteError(TurnoutError):
-    """No stage gave the message a route and there is no default: raised by ``route``, ``acquire`` and ``dispatch``."""
+    """No stage gave the message a route and there is no default: raised by ``route`` and ``acquire``.
+
+    A message that was accepted becomes a dead letter instead (``no_route``).
+    """
 
 
 class NoDestinationError(TurnoutError):
@@ -138,7 +141,7 @@ class AccessDeniedError(TurnoutError):
 
 
 class DeliveryError(TurnoutError):
-    """One attempt to deliver failed: raised by transports, and by ``dispatch`` when every attempt has.
+    """One attempt to deliver failed: raised by transports. ``dispatch`` and ``accept`` raise it if they accept nothing.
 
     A transport raises it to say how the failure is to be taken; any other exception counts as retryable.
     """

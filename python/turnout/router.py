@@ -23,7 +23,7 @@ from .config.core import condition, core_spec
 from .delivery import DeadLetters, Deliverer, Delivery, Ledger
 from .errors import ConfigError, MessageError, RuleError, TurnoutError
 from .reports import Event, Explanation, Stats
-from .transports import Function, Transports
+from .transports import DEFAULT_THREADS, Function, Transports
 
 _log = logging.getLogger("turnout")
 
@@ -77,7 +77,7 @@ class Router(_core.Router):
         self._custom = {}
         self._custom_failures = {}
         self._transports = Transports(_urls(loaded))
-        self._deliverer = Deliverer(self, loaded, self._transports, decide=self._decide)
+        self._deliverer = Deliverer(self, loaded, self._transports, decide=self._decide, seed=seed)
         return self
 
     @classmethod
@@ -124,13 +124,17 @@ class Router(_core.Router):
         self._deliverer.reconfigure(loaded)
         return generation
 
-    def transport(self, name: str, function: Function) -> None:
+    def transport(self, name: str, function: Function, *, threads: int = DEFAULT_THREADS) -> None:
         """Makes ``function(message, destination)`` what ``callable:<name>`` destinations call.
 
         An ``async`` function is awaited; any other runs in a thread, so that it cannot hold up the event loop.
-        What it returns is ``Delivery.value``; what it raises is a failed attempt.
+        What it returns is ``Delivery.value``; what it raises is a failed attempt. ``threads``: how many calls of a
+        function that is not ``async`` may run at once.
+
+        Raises:
+            ConfigError: it is not callable.
         """
-        self._transports.register(name, function)
+        self._transports.register(name, function, threads=threads)
 
     # Custom rules
 

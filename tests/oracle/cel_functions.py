@@ -132,8 +132,6 @@ def to_timestamp(value: Any) -> Timestamp:
 def to_duration(value: Any) -> Duration:
     if isinstance(value, Duration):
         return value
-    if v.is_int(value):
-        return v.duration(value)
     if isinstance(value, str):
         return v.duration_of(value)
     raise CelError(f"no duration: {v.type_name(value)}")

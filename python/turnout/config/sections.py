@@ -179,6 +179,11 @@ class RetryConfig(Model):
     max_attempts: Count = Field(default=4, ge=1, le=1_000, description="Attempts for one message, the first included.")
     base_delay: Duration = Field(default=0.05, description="Longest wait before the second attempt; doubles each time.")
     max_delay: Duration = Field(default=2.0, description="Longest wait before any attempt.")
+    attempt_timeout: PositiveDuration | None = Field(
+        default=None,
+        description="Time for one attempt, so that a destination that hangs leaves time for another. "
+        "Default: all that performance.timeout leaves.",
+    )
     budget_percent: Number = Field(
         default=20.0,
         ge=0,

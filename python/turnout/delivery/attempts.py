@@ -152,7 +152,7 @@ class Attempts:
         failure: _Failure | None = _STOPPED
         try:
             sending = self._transport(destination).send(job.message, destination, message_id=job.id, attempt=number)
-            value = await self.limits.within(job.deadline, sending)
+            value = await self.limits.within(min(job.deadline, started + self.settings.attempt_timeout), sending)
             lease.success()
             failure = None
             run.delivered(pool, destination, value)

@@ -25,6 +25,8 @@ class DeliverySettings:
     """Whether a message is checked before it is accepted."""
     max_attempts: int = 4
     """Attempts of one message, or of one branch of it, the first included."""
+    attempt_timeout: float = float("inf")
+    """For one attempt; the message's time bounds it too."""
     base_delay: float = 0.05
     max_delay: float = 2.0
     budget_percent: float = 20.0
@@ -50,6 +52,7 @@ class DeliverySettings:
             parallel=performance.parallel_processing,
             validation=config.routing.validation,
             max_attempts=config.max_attempts,
+            attempt_timeout=float("inf") if retries.attempt_timeout is None else retries.attempt_timeout,
             base_delay=retries.base_delay,
             max_delay=retries.max_delay,
             budget_percent=retries.budget_percent,

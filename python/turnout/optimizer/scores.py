@@ -116,9 +116,7 @@ def score(destinations: Sequence[Observed], objectives: Objectives) -> tuple[Des
     Raises:
         OptimizationError: figures that cannot be.
     """
-    rows = [
-        (one, wilson(one.successes, one.outcomes), p95_estimate(one), cost_estimate(one)) for one in destinations
-    ]
+    rows = [(one, wilson(one.successes, one.outcomes), p95_estimate(one), cost_estimate(one)) for one in destinations]
     scores = []
     for one, success, p95, cost in rows:
         peers = [row for row in rows if row[0].tier == one.tier and (row[0].eligible or row[0] is one)]

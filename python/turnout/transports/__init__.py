@@ -14,7 +14,7 @@ from .base import Transport
 from .callable import DEFAULT_THREADS, CallableTransport, Function, Registered
 from .spool import SpoolTransport
 
-__all__ = ["SCHEMES", "CallableTransport", "Function", "SpoolTransport", "Transport", "Transports"]
+__all__ = ["DEFAULT_THREADS", "SCHEMES", "CallableTransport", "Function", "SpoolTransport", "Transport", "Transports"]
 
 
 class Transports:
