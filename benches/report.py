@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import Any
 
 STEPS = 1_000
-PEERS = ("dict of tuples", "test_select_by_random_choices", "test_bare_await")
+PEERS = ("dict of tuples", "random.choices", "the callable awaited")
+NAMES = {
+    "test_dispatch": "Router.dispatch",
+    "test_bare_await": "the callable awaited",
+    "test_select_by_random_choices": "random.choices",
+}
 
 
 def label(entry: dict[str, Any]) -> str:
     """What was measured, in words: the parameter that tells it from the others of its group."""
     params = entry["params"] or {}
-    return str(params.get("name") or params.get("policy") or entry["name"])
+    return str(params.get("name") or params.get("policy") or NAMES[entry["name"]])
 
 
 def main(path: Path) -> None:
