@@ -180,6 +180,13 @@ def test_an_empty_list_has_no_leaf() -> None:
     assert pattern.matches({"tags": [{"exists": False}]}, {"tags": [[], []]})
 
 
+def test_scalars_beside_objects_in_a_list_are_no_elements_of_an_object_pattern() -> None:
+    asked = {"items": {"k": [{"exists": False}]}}
+    assert not pattern.matches(asked, {"items": [7, {"k": "x"}]})
+    assert pattern.matches(asked, {"items": [7, {"k": "x"}, {"v": 1}]})
+    assert pattern.matches(asked, {"items": [7]})
+
+
 def test_higher_priority_wins_and_ties_go_to_the_earlier_rule() -> None:
     rules = [
         {"id": "low", "when": "true"},

@@ -90,6 +90,7 @@ def large() -> turnout.RuleSet:
 
 @fewer
 @given(message=messages)
+@example(message={"b": "x", "o": [7.5, "sms", {"v": 1}], "items": [7, {"k": "x"}]})  # scalars beside objects in a list
 @example(message={"a": "Order-17", "n": 7, "flag": True, "tags": ["x", [1, None]], "items": [[{"k": "sms"}], {"k": 1}]})
 def test_a_large_rule_set_agrees(large: turnout.RuleSet, message: Message) -> None:
     assert_agree(large, CATALOGUE, message)

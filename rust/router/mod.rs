@@ -11,6 +11,8 @@
 pub mod facts;
 mod resolve;
 mod spec;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

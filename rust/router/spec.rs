@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::facts::{Fact, FactError};
 use super::{DefaultRouteTarget, EnvelopeFields, Route, Snapshot};
 use crate::error::{PoolError, RuleError};
-use crate::message::path::{FieldId, FieldTable, Path};
+use crate::message::path::{FieldTable, Path};
 use crate::pool::{Admin, Nanos, Pool, PoolSpec, Registry};
 use crate::rules::limits::Limits;
 use crate::rules::program::{Program, RuleSource};
@@ -245,10 +245,5 @@ impl Snapshot {
         }
         self.registry.publish(&self.pools);
         self.registry.retain(self.home_pools.keys().map(AsRef::as_ref));
-    }
-
-    /// The numbers of the fields that stages read, for tests of message readers.
-    pub fn envelope_fields(&self) -> [FieldId; 3] {
-        [self.envelope.priority, self.envelope.destination, self.envelope.classification]
     }
 }
