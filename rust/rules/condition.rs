@@ -204,7 +204,7 @@ impl Condition {
                     return condition.holds(fields, table);
                 }
                 let Read::Value(list) = fields.read(*field)? else { return Ok(false) };
-                match first_element(&list, &mut |element| {
+                match first_object(&list, &mut |element| {
                     let fields = Element::new(fields, table, *field, Some(element));
                     condition.holds(&fields, table)
                 })? {
@@ -262,17 +262,20 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// Tries the elements in order until `accept` says yes. Lists within the list stand for their elements.
-pub(super) fn first_element<'m, E>(
+/// Tries the objects of the list in order until `accept` says yes. Lists within the list stand for their elements;
+/// what is neither list nor object has no part in it.
+pub(super) fn first_object<'m, E>(
     list: &Value<'m>,
     accept: &mut dyn FnMut(&Value<'m>) -> Result<bool, E>,
 ) -> Result<Found, E> {
-    let Value::List(items) = list else {
-        return accept(list).map(|yes| if yes { Found::Yes } else { Found::No });
+    let items = match list {
+        Value::List(items) => items,
+        Value::Map(_) => return accept(list).map(|yes| if yes { Found::Yes } else { Found::No }),
+        _ => return Ok(Found::Nothing),
     };
     let mut found = Found::Nothing;
     for item in items.iter() {
-        match first_element(item, accept)? {
+        match first_object(item, accept)? {
             Found::Yes => return Ok(Found::Yes),
             Found::No => found = Found::No,
             Found::Nothing => {}

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::condition::{Asked, Condition, Found, Predicate, Undecided, first_element};
+use super::condition::{Asked, Condition, Found, Predicate, Undecided, first_object};
 use super::element::Element;
 use super::matcher::with_cache;
 use super::program::Program;
@@ -158,7 +158,7 @@ fn within<'m>(
     let Read::Value(list) = fields.read(field)? else { return Ok(never("a list that is none")) };
     let mut first = None;
     let mut elements = 0_usize;
-    let found = first_element(&list, &mut |element| {
+    let found = first_object(&list, &mut |element| {
         if elements == 0 {
             first = Some(why(condition, &Element::new(fields, table, field, Some(element)), table)?);
         }
@@ -169,15 +169,15 @@ fn within<'m>(
     match (found, first) {
         (Found::No | Found::Yes, Some(mut failure)) => {
             let note = match elements {
-                1 => format!("`{path}` is a list of one element"),
-                _ => format!("`{path}` is a list: none of its {elements} elements matches, the first is shown"),
+                1 => format!("`{path}` is a list of one object"),
+                _ => format!("`{path}` is a list: none of its {elements} objects matches, the first is shown"),
             };
             add_note(&mut failure, note);
             Ok(failure)
         }
         _ => {
             let mut failure = why(condition, &Element::new(fields, table, field, None), table)?;
-            add_note(&mut failure, format!("`{path}` is an empty list"));
+            add_note(&mut failure, format!("`{path}` is a list without objects"));
             Ok(failure)
         }
     }

@@ -85,7 +85,7 @@ fn a_failure_names_the_first_predicate_that_failed_and_what_was_seen() {
                 "2",
                 "is 2",
                 "3",
-                Some("`message.l` is a list: none of its 2 elements matches, the first is shown"),
+                Some("`message.l` is a list: none of its 2 objects matches, the first is shown"),
             ),
         ),
         (
@@ -96,7 +96,7 @@ fn a_failure_names_the_first_predicate_that_failed_and_what_was_seen() {
                 "1",
                 "is 1",
                 "missing: there is no object that could hold it",
-                Some("`message.l` is an empty list"),
+                Some("`message.l` is a list without objects"),
             ),
         ),
     ] {

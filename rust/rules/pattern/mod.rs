@@ -15,8 +15,8 @@
 //! 3. **Nothing there.** A missing field, an object, an empty list and a list of objects have no leaf, so only
 //!    `{"exists": false}` matches them. `null` is a leaf.
 //! 4. **One element.** Where a list stands in the place of an object, one and the same element must match all that the
-//!    pattern says of it, `{"exists": false}` included; elements of lists in the list are elements of the list. An
-//!    empty list counts as nothing there. What the pattern and the branches of its `$or` say of one list is said of
+//!    pattern says of it, `{"exists": false}` included; elements of lists in the list are elements of the list, and
+//!    only objects have a part in it. A list without objects counts as nothing there. What the pattern and the branches of its `$or` say of one list is said of
 //!    one element.
 //! 5. **Types.** Numbers match by value, of any size in 64 bits: `300`, `300.0` and `3e2` are one (an integer is compared
 //!    with a double as a double, as in CEL). A bool is no number, `"5"` is not `5`. Operators on text do not match other types, and are no error there.

@@ -191,6 +191,7 @@ fn one_element_must_match_all_that_is_said_of_the_list() {
         (r#"{"l":{"a":[1],"b":[{"exists":false}]}}"#, r#"{"l":[{"a":1},{"a":2,"b":2}]}"#, true),
         (r#"{"l":{"b":[{"exists":false}]}}"#, r#"{"l":[{"b":1},{"a":1}]}"#, true),
         (r#"{"l":{"b":[{"exists":false}]}}"#, r#"{"l":[{"b":1}]}"#, false),
+        (r#"{"l":{"b":[{"exists":false}]}}"#, r#"{"l":[7,{"b":1}]}"#, false),
         (r#"{"l":{"b":[{"exists":false}]}}"#, r#"{"l":[]}"#, true),
         (r#"{"l":{"b":[{"exists":false}]}}"#, r#"{"l":[[],[]]}"#, true),
         (r#"{"l":{"b":[1]}}"#, r#"{"l":[]}"#, false),
