@@ -260,6 +260,28 @@ def test_rules_that_do_not_compile_are_all_reported_with_line_and_column(tmp_pat
         Router.from_yaml(path)
 
 
+def test_rules_are_compiled_and_reported_beside_everything_else_that_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "router.yaml"
+    path.write_text(
+        "message_router:\n"
+        "  destinatons: {d: {}}\n"
+        "  rules:\n"
+        "    - {id: a, to: nowhere, when: 'message.x ==='}\n"
+        "    - {id: b, to: [], match: {x: [{sufix: a}]}}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        Router.from_yaml(path)
+    said = str(caught.value)
+    for wrong in ("destinations", "nowhere", "rules[0].when", "suffix", "rules[1].to"):
+        assert wrong in said
+    assert {problem.line for problem in caught.value.problems} == {2, 4, 5}
+
+
+def test_a_rule_that_is_not_enabled_may_read_live_facts() -> None:
+    rule = {"id": "r", "enabled": False, "when": "live.pools.sms.healthy_ratio < 0.5", "to": "sms"}
+    assert router(rules=[rule]).route({}).stage == "default"
+
+
 def test_decisions_go_on_while_configurations_change() -> None:
     hub = router(rules=RULES)
     stop, wrong = threading.Event(), []

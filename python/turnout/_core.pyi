@@ -10,9 +10,18 @@ from typing import Any, Literal, Self, final
 
 from typing_extensions import disjoint_base
 
-__all__ = ["Decision", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__"]
+from .errors import RuleError
+
+__all__ = ["Decision", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__", "rule_errors"]
 
 __version__: str
+
+def rule_errors(rules: Iterable[Mapping[str, Any]]) -> list[RuleError]:
+    """What is wrong with the rules of a router, all of it, in their order. Mappings as `RuleSet` takes them.
+
+    Raises:
+        ConfigError: a rule has unknown or missing keys.
+    """
 
 @final
 class Decision:

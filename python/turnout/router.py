@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,8 @@ from typing import Any, Self, TypeAlias
 
 from . import _core
 from .config import RouterConfig, extend, load_dict, load_file
-from .config.core import condition, core_spec
+from .config.core import core_spec
+from .config.rules import condition, place
 from .delivery import DeadLetters, Deliverer, Delivery, Ledger
 from .errors import ConfigError, MessageError, RuleError, TurnoutError
 from .reports import Event, Explanation, Stats
@@ -70,7 +71,7 @@ class Router(_core.Router):
         try:
             self = super().__new__(cls, core_spec(loaded), seed)
         except RuleError as error:
-            raise _located(loaded, error) from None
+            raise _located(loaded, (error, *error.others)) from None
         _check_disabled(loaded)
         self.config = loaded
         self._code = code
@@ -118,7 +119,7 @@ class Router(_core.Router):
         try:
             generation = self._reload(core_spec(loaded))
         except RuleError as error:
-            raise _located(loaded, error) from None
+            raise _located(loaded, (error, *error.others)) from None
         self.config = loaded
         self._transports.update(_urls(loaded))
         self._deliverer.reconfigure(loaded)
@@ -321,24 +322,15 @@ def _urls(config: RouterConfig) -> dict[str, str | None]:
 
 def _check_disabled(config: RouterConfig) -> None:
     """Rules that are not enabled never match, but what is wrong with them is said all the same."""
-    try:
-        _core.RuleSet([condition(rule) for rule in config.rules if not rule.enabled])
-    except RuleError as error:
-        raise _located(config, error) from None
+    errors = _core.rule_errors([condition(rule) for rule in config.rules if not rule.enabled])
+    if errors:
+        raise _located(config, errors)
 
 
-def _located(config: RouterConfig, error: RuleError) -> ConfigError:
+def _located(config: RouterConfig, errors: Iterable[RuleError]) -> ConfigError:
     """The errors of rules, each at its place in the configuration."""
     positions = {rule.id: position for position, rule in enumerate(config.rules)}
-    problems = []
-    for one in (error, *error.others):
-        path: tuple[str | int, ...] = ("rules", positions[one.rule]) if one.rule in positions else ("rules",)
-        if one.path:
-            path = (*path, "match", *(int(part) if part.isdigit() else part for part in one.path))
-        elif one.line is not None:
-            path = (*path, "when")
-        problems.append(config.problem(path, str(one)))
-    return ConfigError(problems)
+    return ConfigError([config.problem(place(error, positions[error.rule]), str(error)) for error in errors])
 
 
 def _readable(message: Any) -> Any:

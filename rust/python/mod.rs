@@ -79,5 +79,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pool::Pool>()?;
     module.add_class::<router::Router>()?;
     module.add_class::<rules::RuleSet>()?;
+    module.add_function(wrap_pyfunction!(rules::rule_errors, module)?)?;
     Ok(())
 }

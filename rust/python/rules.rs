@@ -8,15 +8,25 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyList, PyString};
 
-use super::errors::{is_ours, match_error, rule_error, rule_errors};
+use super::errors::{is_ours, match_error, rule_error, rule_errors as raised};
 use super::message::{Keys, with_json, with_message};
 use super::spec;
 use crate::message::Fields;
+use crate::router::ROOTS as ROUTER_ROOTS;
 use crate::rules::limits::Limits;
 use crate::rules::program::{Program, RuleSource};
 
 /// The one variable that rules of a bare set may name: live facts need a router.
 const ROOTS: [&str; 1] = ["message"];
+
+/// What is wrong with rules of a router, as exceptions, without making one.
+#[pyfunction]
+pub(super) fn rule_errors<'py>(rules: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+    let py = rules.py();
+    let sources = rules.try_iter()?.map(|rule| spec::rule_source(&rule?)).collect::<PyResult<Vec<_>>>()?;
+    let built = py.detach(|| Program::build(sources, &ROUTER_ROOTS, Limits::default()));
+    PyList::new(py, built.err().unwrap_or_default().into_iter().map(|error| rule_error(error).into_value(py)))
+}
 
 /// One state of the set: readers hold it while they match, writers put another in its place.
 struct Compiled {
@@ -79,9 +89,8 @@ impl RuleSet {
             Some(rules) => rules.try_iter()?.map(|rule| spec::rule_source(&rule?)).collect::<PyResult<Vec<_>>>()?,
             None => Vec::new(),
         };
-        let program = py
-            .detach(|| Program::build(sources, &ROOTS, Limits::default()))
-            .map_err(|errors| rule_errors(py, errors))?;
+        let program =
+            py.detach(|| Program::build(sources, &ROOTS, Limits::default())).map_err(|errors| raised(py, errors))?;
         let keys = Keys::new(py, program.fields());
         Ok(Self { compiled: ArcSwap::from_pointee(Compiled { program, keys }), changing: Mutex::new(()) })
     }

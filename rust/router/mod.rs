@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use resolve::{CLASSIFICATIONS, Choice, Origin, Plan, Resolution, Target};
-pub use spec::{BuildError, DefaultRoute, Mode, RouterSpec, RuleSpec, Stage, Urgent};
+pub use spec::{BuildError, DefaultRoute, Mode, ROOTS, RouterSpec, RuleSpec, Stage, Urgent};
 
 use crate::message::path::FieldId;
 use crate::pool::{Admin, Pool, Registry};

@@ -15,7 +15,7 @@ use crate::rules::limits::Limits;
 use crate::rules::program::{Program, RuleSource};
 
 /// The variables that a rule of a router may name.
-const ROOTS: [&str; 2] = ["message", "live"];
+pub const ROOTS: [&str; 2] = ["message", "live"];
 
 /// A rule family; a message goes through them in the order configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .root import RouterConfig
+from .rules import condition
 from .topology import Quorum, RuleConfig
 
 
@@ -30,11 +31,6 @@ def _rule(rule: RuleConfig) -> dict[str, Any]:
         "mode": rule.mode,
         "quorum": _quorum(rule),
     }
-
-
-def condition(rule: RuleConfig) -> dict[str, Any]:
-    """The rule alone, without its route: what a ``RuleSet`` takes."""
-    return {"id": rule.id, "priority": rule.priority, "when": rule.when, "match": rule.match}
 
 
 def _quorum(rule: RuleConfig) -> int:

@@ -15,6 +15,7 @@ from .model import Loading
 from .problems import from_findings, from_validation, placed
 from .references import find_problems
 from .root import RouterConfig, plain
+from .rules import condition_problems
 from .source import MAX_BYTES, KeyPath, Source, has_surrogate
 from .yaml_source import read_yaml
 
@@ -159,6 +160,7 @@ def _validate(
     except ValidationError as error:
         found += from_validation(error, whole, prefix, across=False)
         found += from_findings(find_problems(whole), prefix)
+        found += [((*prefix, *path), message, False) for path, message in condition_problems(whole)]
     else:
         if not found and not (source and source.problems):
             config._source, config._prefix = source, prefix
