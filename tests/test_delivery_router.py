@@ -69,7 +69,7 @@ async def test_a_failing_destination_is_ejected_and_comes_back_while_nothing_is_
         down = True
         during = [await hub.dispatch({}) for _ in range(50)]
         down = False
-        events = [event.kind for event in hub.events()]
+        events = [event.kind for event in hub.event_log()]
         await asyncio.sleep(0.4)
         after = Counter([(await hub.dispatch({})).destination for _ in range(200)])
     assert before == {"a": 10, "b": 10}

@@ -64,10 +64,10 @@ def test_events_of_a_router_say_what_happened() -> None:
     router = Router({"destinations": {"a": {}, "b": {}}})
     router.drain("a")
     router.enable("a")
-    events = router.events()
+    events = router.event_log()
     assert [(event.destination, event.kind) for event in events] == [("a", "admin"), ("a", "admin")]
     assert [event.seq for event in events] == [1, 2]
-    assert [event.seq for event in router.events(since=1)] == [2]
+    assert [event.seq for event in router.event_log(since=1)] == [2]
     assert isinstance(events[0], Event)
 
 

@@ -332,9 +332,9 @@ def test_explain_agrees_with_route() -> None:
 def test_events_tell_what_happened_to_destinations() -> None:
     hub = router()
     hub.drain("sms-1")
-    (event,) = hub.events()
+    (event,) = hub.event_log()
     assert (event.destination, event.kind) == ("sms-1", "admin")
-    assert hub.events(since=event.seq) == []
+    assert hub.event_log(since=event.seq) == []
 
 
 def test_load_is_spread_by_the_pool_s_policy() -> None:

@@ -290,7 +290,7 @@ class Router(_core.Router):
         """Counters and latencies, read without stopping anything."""
         return Stats.from_core(self._destinations(), self._pools(), self._stats())
 
-    def events(self, since: int = 0) -> list[Event]:
+    def event_log(self, since: int = 0) -> list[Event]:
         """Changes of destinations' states after event number ``since``; of the last 1,024."""
         return [Event.from_core(event) for event in self._events(since)]
 

@@ -99,7 +99,7 @@ async def _run(router: Router, reader: LineReader, pace: Pace, watching: Watcher
         failovers=session.failovers,
         ledger=router.ledger,
         stats=router.stats(),
-        events=router.events(),
+        events=router.event_log(),
         stopped_by=session.stopped_by,
         trouble=session.trouble,
     )
