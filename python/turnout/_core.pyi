@@ -241,7 +241,8 @@ class Pool:
 class Histogram:
     """Latencies in buckets of bounded relative error (about 3 %), from 1 microsecond to 1 hour; for many threads."""
 
-    def __new__(cls) -> Self: ...
+    def __new__(cls) -> Self:
+        """An empty histogram."""
     def record(self, latency: float) -> None:
         """Counts a latency in seconds; negative counts as 0."""
     def quantile(self, q: float) -> float | None:
@@ -254,7 +255,13 @@ class Histogram:
 class Router:
     """Decisions of a router; :class:`turnout.Router` extends it. Names with an underscore are for it alone."""
 
-    def __new__(cls, spec: Mapping[str, Any], seed: int | None = None) -> Self: ...
+    def __new__(cls, spec: Mapping[str, Any], seed: int | None = None) -> Self:
+        """Builds the first generation from what `turnout.config.core.core_spec` makes of a configuration.
+
+        Raises:
+            RuleError: a rule cannot be compiled; the errors of further rules are in its ``others``.
+            ConfigError: anything else that is wrong.
+        """
     def route(self, message: Any) -> Decision:
         """Decides where a message goes, without holding the destination.
 
@@ -287,11 +294,24 @@ class Router:
         """The route that custom rule ``rule`` gave: a pool's or destination's id."""
     def _stage(self, message: Any, start: int = 0) -> str | int | None:
         """The stage that decides; where custom rules are asked first, the number of the next; None for no route."""
-    def _explain(self, message: Any) -> dict[str, Any]: ...
-    def _reload(self, spec: Mapping[str, Any]) -> int: ...
-    def _set_admin(self, id: str, state: str) -> None: ...
-    def _set_health(self, id: str, health: str) -> None: ...
-    def _destinations(self) -> list[dict[str, Any]]: ...
-    def _pools(self) -> list[dict[str, Any]]: ...
-    def _events(self, since: int = 0) -> list[dict[str, Any]]: ...
-    def _stats(self) -> dict[str, Any]: ...
+    def _explain(self, message: Any) -> dict[str, Any]:
+        """As `RuleSet.explain`, live facts included."""
+    def _reload(self, spec: Mapping[str, Any]) -> int:
+        """Compiles another configuration without the GIL and swaps it in whole; its generation.
+
+        Live state of destinations is kept by id. Raises as the constructor; the old one stays live then.
+        """
+    def _set_admin(self, id: str, state: str) -> None:
+        """Sets what the operator wants: enabled, draining or disabled. Raises ConfigError for an unknown id or state."""
+    def _set_health(self, id: str, health: str) -> None:
+        """Sets what checks found: healthy, degraded or unhealthy. Raises ConfigError for an unknown id or state."""
+    def _destinations(self) -> list[dict[str, Any]]:
+        """State and counts of each destination; `turnout.reports.DestinationStats` has the keys."""
+    def _pools(self) -> list[dict[str, Any]]:
+        """Members and health of each pool; `turnout.reports.PoolStats` has the keys."""
+    def _events(self, since: int = 0) -> list[dict[str, Any]]:
+        """Changes of state with a number above ``since``, of the last 1,024; `turnout.reports.Event` has the keys."""
+    def _stats(self) -> dict[str, Any]:
+        """``generation``, ``decisions``, ``no_route``, ``by_rule`` (counts by id), and ``decision_p50`` and
+        ``decision_p99`` in seconds, of one decision in 32; None before the first.
+        """
