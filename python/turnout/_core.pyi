@@ -129,7 +129,8 @@ class Plan:
     def pools(self) -> tuple[str, ...]:
         """Pools in order of preference (first), or all that receive the message (all). Empty: dead letter."""
     @property
-    def mode(self) -> Literal["first", "all"]: ...
+    def mode(self) -> Literal["first", "all"]:
+        """As `Decision.mode`."""
     @property
     def quorum(self) -> int:
         """How many pools must deliver for the message to count as delivered: all, 1 (any), or n."""
@@ -302,9 +303,9 @@ class Router:
         Live state of destinations is kept by id. Raises as the constructor; the old one stays live then.
         """
     def _set_admin(self, id: str, state: str) -> None:
-        """Sets what the operator wants: enabled, draining or disabled. Raises ConfigError for an unknown id or state."""
+        """Sets what the operator wants: enabled, draining or disabled. ConfigError for an unknown id or state."""
     def _set_health(self, id: str, health: str) -> None:
-        """Sets what checks found: healthy, degraded or unhealthy. Raises ConfigError for an unknown id or state."""
+        """Sets what checks found: healthy, degraded or unhealthy. ConfigError for an unknown id or state."""
     def _destinations(self) -> list[dict[str, Any]]:
         """State and counts of each destination; `turnout.reports.DestinationStats` has the keys."""
     def _pools(self) -> list[dict[str, Any]]:
