@@ -171,9 +171,8 @@ fn other<'m, 'py>(object: &Bound<'py, PyAny>, held: &'m Held<'py>, depth: usize)
     if let Ok(mapping) = object.cast::<PyMapping>() {
         let items = mapping.items().map_err(|error| failed(object, &error))?;
         let entries = items.iter().map(|pair| {
-            let (key, item) = pair
-                .extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()
-                .map_err(|error| failed(object, &error))?;
+            let (key, item) =
+                pair.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>().map_err(|error| failed(object, &error))?;
             Ok((map_key(&key, held)?, nested(&item, held, depth + 1)?))
         });
         return Ok(Value::Map(Arc::new(Map::new(entries.collect::<Result<_, String>>()?))));
@@ -209,10 +208,9 @@ fn integer(object: &Bound<'_, PyAny>) -> Result<Value<'static>, String> {
     if let Ok(number) = object.extract::<i64>() {
         return Ok(Value::Int(number));
     }
-    object
-        .extract::<u64>()
-        .map(Value::Uint)
-        .map_err(|_| "holds an integer beyond 64 bits; send it as text, or as a float if its size is what counts".to_owned())
+    object.extract::<u64>().map(Value::Uint).map_err(|_| {
+        "holds an integer beyond 64 bits; send it as text, or as a float if its size is what counts".to_owned()
+    })
 }
 
 fn map_key<'m, 'py>(key: &Bound<'py, PyAny>, held: &'m Held<'py>) -> Result<Key<'m>, String> {
@@ -230,7 +228,9 @@ fn timestamp(datetime: &Bound<'_, PyDateTime>) -> Result<Timestamp, String> {
     let failed = |error: PyErr| format!("holds a datetime that cannot be read: {error}");
     let offset = datetime.call_method0(intern!(py, "utcoffset")).map_err(failed)?;
     if offset.is_none() {
-        return Err("holds a datetime without a time zone; give it one, for example datetime.now(timezone.utc)".to_owned());
+        return Err(
+            "holds a datetime without a time zone; give it one, for example datetime.now(timezone.utc)".to_owned()
+        );
     }
     // The difference to the epoch is exact to the microsecond; `timestamp()` would round to a float.
     let epoch = datetime

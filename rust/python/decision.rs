@@ -29,7 +29,7 @@ pub(super) fn stage_name(origin: &Origin) -> &'static str {
 
 fn rule_name(plan: &Fixed) -> Option<&str> {
     match &plan.origin {
-        Origin::Rule(position) => Some(&plan.snapshot.program().rules()[*position].id),
+        Origin::Rule(number) => Some(&plan.snapshot.program().rule(*number).id),
         Origin::Custom(name) => Some(name),
         _ => None,
     }
@@ -80,8 +80,7 @@ impl Decision {
 
     #[getter]
     fn destination(&self) -> Option<&str> {
-        self.choice
-            .map(|choice| self.plan.snapshot.pools()[choice.pool].members()[choice.pick.member].id().as_ref())
+        self.choice.map(|choice| self.plan.snapshot.pools()[choice.pool].members()[choice.pick.member].id().as_ref())
     }
 
     #[getter]
@@ -240,13 +239,7 @@ impl Plan {
     }
 
     #[pyo3(signature = (*, branch = None, exclude = Vec::new(), attempt = 1))]
-    fn acquire(
-        &self,
-        py: Python<'_>,
-        branch: Option<usize>,
-        exclude: Vec<String>,
-        attempt: u32,
-    ) -> PyResult<Lease> {
+    fn acquire(&self, py: Python<'_>, branch: Option<usize>, exclude: Vec<String>, attempt: u32) -> PyResult<Lease> {
         let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
         lease(py, &self.fixed, branch, &exclude, attempt, &self.dice)
     }

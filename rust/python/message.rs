@@ -141,7 +141,10 @@ pub(super) fn with_json<C: Compiled, T>(
 ) -> PyResult<T> {
     let message = JsonMessage::parse(bytes, compiled.program().paths()).map_err(|error| json_error(&error))?;
     if !message.is_object() {
-        return Err(message_error("message", "a message is a JSON object, {...}; this is another JSON value".to_owned()));
+        return Err(message_error(
+            "message",
+            "a message is a JSON object, {...}; this is another JSON value".to_owned(),
+        ));
     }
     read(compiled, &message)
 }

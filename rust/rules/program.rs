@@ -1,17 +1,26 @@
 //! A compiled rule set: rules in the order in which they are tried.
 //!
-//! A program never changes; adding or removing rules makes another one, which shares the rules they have in common.
-//! Readers of the old one are not disturbed. Field numbers given out once stay valid in all that come after.
+//! A program never changes; adding or removing rules makes another one, which shares what they have in common. Readers
+//! of the old one are not disturbed. Field numbers given out once stay valid in all that come after.
 //!
-//! Cost: cloning is one pointer. Building compiles each rule once. Adding and removing copies a few pointers for each
-//! rule and field, so many rules are best added in one go by [`Program::with_rules`].
+//! Rules stand in layers, each a frozen segment with an index of its own. Rules that are added make a new layer, which
+//! is merged with those before it that are no more than [`RATIO`] times as large; a rule that is removed is marked, and
+//! a layer of which a quarter is gone is made anew. Witnesses are chosen anew with every merge. Source: the logarithmic
+//! method of Bentley and Saxe, "Decomposable searching problems I" (1980).
+//!
+//! Cost: cloning is one pointer. Building compiles each rule once and files it once. Adding a rule compiles it and,
+//! amortised, files it anew O(log n) times; removing one copies a bit for each rule of its layer. A rule that names a
+//! field that no rule named before copies the table of fields. Matching asks each layer, of which there are O(log n),
+//! one where nothing was added since the program was built.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::condition::Condition;
+use super::index::witness;
 use super::limits::Limits;
+use super::segment::{Layer, SCANNED};
 use super::{expression, pattern};
 use crate::error::{ConditionError, Place, RuleError};
 use crate::message::json::Paths;
@@ -44,9 +53,15 @@ pub struct Rule {
     pub condition: Condition,
 }
 
+/// Ascending in the order in which rules are tried.
+pub(super) type Rank = (Reverse<i64>, u64);
+
+/// A layer is merged with the one after it unless it has more than so many times its rules.
+const RATIO: usize = 3;
+
 impl Rule {
-    /// Ascending in the order in which rules are tried. No two rules are equal.
-    fn rank(&self) -> (Reverse<i64>, u64) {
+    /// No two rules are equal.
+    pub(super) fn rank(&self) -> Rank {
         (Reverse(self.priority), self.sequence)
     }
 }
@@ -59,9 +74,8 @@ pub struct Program {
 
 #[derive(Debug, Clone)]
 struct Inner {
-    /// In the order in which they are tried.
-    rules: Vec<Arc<Rule>>,
-    ids: HashMap<Arc<str>, (Reverse<i64>, u64)>,
+    /// The larger ones first.
+    layers: Vec<Layer>,
     fields: Arc<FieldTable>,
     paths: Arc<Paths>,
     roots: Arc<[Arc<str>]>,
@@ -93,8 +107,7 @@ impl Program {
     ) -> Result<Self, Vec<RuleError>> {
         let roots: Arc<[Arc<str>]> = roots.iter().map(|&root| root.into()).collect();
         let inner = Inner {
-            rules: Vec::new(),
-            ids: HashMap::new(),
+            layers: Vec::new(),
             paths: Arc::new(Paths::new(&fields, first(&roots))),
             fields: Arc::new(fields),
             roots,
@@ -117,7 +130,7 @@ impl Program {
         })
     }
 
-    /// This program and more rules, at the cost of one copy.
+    /// This program and more rules.
     ///
     /// # Errors
     /// All that is wrong with all of the new rules, in their order; this program is untouched.
@@ -125,6 +138,10 @@ impl Program {
         let mut inner = (*self.inner).clone();
         let mut fields = (*inner.fields).clone();
         let roots: Vec<&str> = self.inner.roots.iter().map(|root| &**root).collect();
+        let room = inner.limits.rules.min(MOST_RULES).saturating_sub(self.len());
+        let mut added: Vec<Arc<Rule>> = Vec::with_capacity(sources.len());
+        let mut ids: HashSet<Arc<str>> = HashSet::new();
+        let many = sources.len() > 1;
         let mut errors = Vec::new();
         for source in sources {
             let condition = match compile(&source, &roots, &mut fields, &inner.limits) {
@@ -134,16 +151,17 @@ impl Program {
                     continue;
                 }
             };
-            let problem = if inner.ids.contains_key(&*source.id) {
+            let problem = if ids.contains(&*source.id) || self.number(&source.id).is_some() {
                 "another rule has this id; ids are unique".to_owned()
-            } else if inner.rules.len() >= inner.limits.rules {
-                format!("more than {} rules (`rules`)", inner.limits.rules)
+            } else if added.len() >= room {
+                format!("more than {} rules (`rules`)", inner.limits.rules.min(MOST_RULES))
             } else {
                 let id: Arc<str> = source.id.into();
-                let rule = Rule { id: Arc::clone(&id), priority: source.priority, sequence: inner.sequence, condition };
+                if many {
+                    ids.insert(Arc::clone(&id));
+                }
+                added.push(Arc::new(Rule { id, priority: source.priority, sequence: inner.sequence, condition }));
                 inner.sequence += 1;
-                inner.ids.insert(id, rule.rank());
-                inner.rules.push(Arc::new(rule));
                 continue;
             };
             errors.push(RuleError { rule: source.id, problem, place: Place::Rule });
@@ -151,8 +169,9 @@ impl Program {
         if !errors.is_empty() {
             return Err(errors);
         }
-        // Stable, and nearly sorted already: linear in the rules that were there before.
-        inner.rules.sort_by_key(|rule| rule.rank());
+        if !added.is_empty() {
+            inner.push(added);
+        }
         if fields.paths().len() > inner.fields.paths().len() {
             inner.paths = Arc::new(Paths::new(&fields, first(&inner.roots)));
             inner.fields = Arc::new(fields);
@@ -162,22 +181,86 @@ impl Program {
 
     /// This program without the rule; `None` if there is none of that id.
     pub fn without_rule(&self, id: &str) -> Option<Self> {
-        let position = self.position(id)?;
+        let (at, order) = self.find(id)?;
         let mut inner = (*self.inner).clone();
-        inner.rules.remove(position);
-        inner.ids.remove(id);
+        let layer = inner.layers[at].without(order);
+        if layer.live() == 0 {
+            inner.layers.remove(at);
+        } else if layer.live() * 4 <= layer.len() * 3 {
+            inner.layers[at] = Layer::new(layer.rules().map(|(_, rule)| Arc::clone(rule)).collect());
+        } else {
+            inner.layers[at] = layer;
+        }
         Some(Self { inner: Arc::new(inner) })
     }
 
-    /// The rules in the order in which they are tried: by priority, highest first, then by when they were added.
-    pub fn rules(&self) -> &[Arc<Rule>] {
-        &self.inner.rules
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        self.inner.layers.iter().map(Layer::live).sum()
     }
 
-    /// Where the rule stands in [`Program::rules`]. O(log n).
-    pub fn position(&self, id: &str) -> Option<usize> {
-        let rank = self.inner.ids.get(id)?;
-        self.inner.rules.binary_search_by_key(rank, |rule| rule.rank()).ok()
+    /// Whether there is no rule.
+    pub fn is_empty(&self) -> bool {
+        self.inner.layers.is_empty()
+    }
+
+    /// The rules in the order in which they are tried: by priority, highest first, then by when they were added.
+    pub fn rules(&self) -> Vec<&Arc<Rule>> {
+        self.numbered().into_iter().map(|(_, rule)| rule).collect()
+    }
+
+    /// The rules and their numbers, as [`Program::rules`]. O(n), or O(n log n) if rules were added since it was built.
+    pub fn numbered(&self) -> Vec<(usize, &Arc<Rule>)> {
+        let mut rules = Vec::with_capacity(self.len());
+        for (start, layer) in self.layers() {
+            rules.extend(layer.rules().map(|(order, rule)| (start + order, rule)));
+        }
+        if self.inner.layers.len() > 1 {
+            rules.sort_by_key(|(_, rule)| rule.rank());
+        }
+        rules
+    }
+
+    /// The rule with this number, as matching gives it: of this program, not of one before or after it. In a program
+    /// that was built at once, the number is the rule's place in [`Program::rules`].
+    pub fn rule(&self, number: usize) -> &Arc<Rule> {
+        // A number beyond the last is no number of this program: indexing says so.
+        let mut order = number;
+        let mut at = 0;
+        while order >= self.inner.layers[at].len() {
+            order -= self.inner.layers[at].len();
+            at += 1;
+        }
+        self.inner.layers[at].rule(order)
+    }
+
+    /// The number of the rule with this id. O(log n).
+    pub fn number(&self, id: &str) -> Option<usize> {
+        let (at, order) = self.find(id)?;
+        self.layers().nth(at).map(|(start, _)| start + order)
+    }
+
+    /// The ids of rules that every message is tried against, since nothing in them can be looked up: negations, mere
+    /// presence, expressions over several fields, regular expressions without a literal. Each costs every message its
+    /// whole condition.
+    pub fn unindexed(&self) -> impl Iterator<Item = &str> {
+        let rules = self.numbered().into_iter().map(|(_, rule)| rule);
+        rules.filter(|rule| !witness::exists(&rule.condition)).map(|rule| &*rule.id)
+    }
+
+    /// The layers, each with the number of its first rule.
+    pub(super) fn layers(&self) -> impl Iterator<Item = (usize, &Layer)> {
+        self.inner.layers.iter().scan(0, |start, layer| {
+            let numbered = (*start, layer);
+            *start += layer.len();
+            Some(numbered)
+        })
+    }
+
+    /// The layer and the place in it of the rule with this id.
+    fn find(&self, id: &str) -> Option<(usize, usize)> {
+        let layers = self.inner.layers.iter().enumerate();
+        layers.into_iter().find_map(|(at, layer)| Some((at, layer.find(id)?)))
     }
 
     /// The fields that the rules name, and those of rules that are gone.
@@ -198,6 +281,27 @@ impl Program {
     /// What a rule may cost.
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
+    }
+}
+
+/// Rules are numbered with 32 bits.
+const MOST_RULES: usize = 1 << 30;
+
+impl Inner {
+    /// Adds a layer, merged with those before it that are not much larger.
+    fn push(&mut self, mut rules: Vec<Arc<Rule>>) {
+        while let Some(before) = self.layers.last() {
+            // A small layer takes what comes until it is full, since it is scanned as a whole.
+            let fits = before.live() + rules.len() <= SCANNED;
+            if !fits && (before.live() > RATIO * rules.len() || rules.len() < SCANNED && before.live() >= SCANNED) {
+                break;
+            }
+            let mut merged: Vec<Arc<Rule>> = before.rules().map(|(_, rule)| Arc::clone(rule)).collect();
+            merged.append(&mut rules);
+            rules = merged;
+            self.layers.pop();
+        }
+        self.layers.push(Layer::new(rules));
     }
 }
 
@@ -269,10 +373,11 @@ mod tests {
         assert_eq!(ids(&program), ["top", "first", "second", "third", "low"]);
         let program = program.without_rule("first").unwrap().with_rule(source("first", 5, r#"{"a":[1]}"#)).unwrap();
         assert_eq!(ids(&program), ["top", "second", "third", "first", "low"], "added again: now the youngest");
-        for (position, id) in ids(&program).into_iter().enumerate() {
-            assert_eq!(program.position(id), Some(position));
+        for id in ids(&program) {
+            let number = program.number(id).unwrap();
+            assert_eq!(&*program.rule(number).id, id);
         }
-        assert_eq!(program.position("none"), None);
+        assert_eq!(program.number("none"), None);
         assert!(program.without_rule("none").is_none());
     }
 
