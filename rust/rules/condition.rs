@@ -45,10 +45,10 @@ pub enum Condition {
     All(Box<[Condition]>),
     /// Some part holds. Empty: never.
     Any(Box<[Condition]>),
-    /// One typed test of one field.
-    Predicate(Predicate),
+    /// One typed test of one field; rules of one set share those that are the same.
+    Predicate(Arc<Predicate>),
     /// A CEL expression that is no typed test of a field against constants.
-    Expression(Computed),
+    Expression(Box<Computed>),
     /// A pattern's object below `field`. Where a list stands there, the condition holds if it holds within
     /// one and the same element (lists within the list stand for their elements, and an empty list for nothing);
     /// elsewhere it is asked as it is.
@@ -184,7 +184,10 @@ impl Condition {
     /// leave the answer open.
     pub fn holds<'m>(&self, fields: &dyn Fields<'m>, table: &FieldTable) -> Result<bool, Undecided> {
         match self {
-            Condition::Predicate(predicate) => Ok(predicate.passes(&fields.read(predicate.field)?)),
+            Condition::Predicate(predicate) => match fields.lend(predicate.field)? {
+                Some(read) => Ok(predicate.passes(read)),
+                None => Ok(predicate.passes(&fields.read(predicate.field)?)),
+            },
             Condition::All(parts) => {
                 let mut undecided = None;
                 for part in parts {

@@ -137,13 +137,19 @@ impl Program {
 /// So many fields are remembered on the stack.
 const ON_STACK: usize = 32;
 
+/// So many fields of a message that has no more: less to clear.
+const FEW_ON_STACK: usize = 8;
+
 /// Calls `with` with a message that reads each of the `count` fields of `fields` at most once.
 pub(super) fn with_cache<'m, T>(
     fields: &dyn Fields<'m>,
     count: usize,
     with: &mut dyn FnMut(&dyn Fields<'m>) -> T,
 ) -> T {
-    if count <= ON_STACK {
+    if count <= FEW_ON_STACK {
+        let slots = [const { Slot::new() }; FEW_ON_STACK];
+        with(&Cached { fields, slots: &slots })
+    } else if count <= ON_STACK {
         let slots = [const { Slot::new() }; ON_STACK];
         with(&Cached { fields, slots: &slots })
     } else {
@@ -171,13 +177,20 @@ struct Cached<'a, 'm> {
 
 impl<'m> Fields<'m> for Cached<'_, 'm> {
     fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError> {
-        let Some(slot) = self.slots.get(field.index()) else { return self.fields.read(field) };
-        if let Some(read) = slot.read.get() {
-            return Ok(read.clone());
+        match self.lend(field)? {
+            Some(read) => Ok(read.clone()),
+            None => self.fields.read(field),
         }
-        // An error ends the call, so it need not be remembered.
+    }
+
+    fn lend(&self, field: FieldId) -> Result<Option<&Read<'m>>, ReadError> {
+        let Some(slot) = self.slots.get(field.index()) else { return Ok(None) };
+        if let Some(read) = slot.read.get() {
+            return Ok(Some(read));
+        }
+        // An error is not remembered: it is rare, and reading again gives the same.
         let read = self.fields.read(field)?;
-        Ok(slot.read.get_or_init(|| read).clone())
+        Ok(Some(slot.read.get_or_init(|| read)))
     }
 
     fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {

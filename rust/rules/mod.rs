@@ -9,6 +9,7 @@ mod element;
 pub mod explain;
 pub mod expression;
 mod index;
+mod intern;
 pub mod limits;
 pub mod matcher;
 pub mod pattern;

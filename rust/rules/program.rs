@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use super::condition::Condition;
 use super::index::witness;
+use super::intern::Interner;
 use super::limits::Limits;
 use super::segment::{Layer, SCANNED};
 use super::{expression, pattern};
@@ -142,15 +143,19 @@ impl Program {
         let mut added: Vec<Arc<Rule>> = Vec::with_capacity(sources.len());
         let mut ids: HashSet<Arc<str>> = HashSet::new();
         let many = sources.len() > 1;
+        let mut interner = Interner::default();
         let mut errors = Vec::new();
         for source in sources {
-            let condition = match compile(&source, &roots, &mut fields, &inner.limits) {
+            let mut condition = match compile(&source, &roots, &mut fields, &inner.limits) {
                 Ok(condition) => condition,
                 Err(found) => {
                     errors.extend(found.into_iter().map(|error| error.in_rule(&source.id)));
                     continue;
                 }
             };
+            if many {
+                interner.intern(&mut condition);
+            }
             let problem = if ids.contains(&*source.id) || self.number(&source.id).is_some() {
                 "another rule has this id; ids are unique".to_owned()
             } else if added.len() >= room {
@@ -390,7 +395,7 @@ mod tests {
         assert_eq!(new.fields().paths()[..number], *old.fields().paths(), "numbers given out stay valid");
         let gone = new.without_rule("b").unwrap();
         assert_eq!((ids(&gone), gone.fields().paths()), (vec!["a"], new.fields().paths()));
-        assert!(Arc::ptr_eq(&old.rules()[0], &gone.rules()[0]), "rules are shared");
+        assert!(Arc::ptr_eq(old.rules()[0], gone.rules()[0]), "rules are shared");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::condition::Undecided;
-use super::index::{Index, Lists, Order};
+use super::index::{Index, Lists, Order, mix_bytes};
 use super::program::{Rank, Rule};
 use crate::message::Fields;
 use crate::message::path::FieldTable;
@@ -231,7 +231,7 @@ impl Ids {
     }
 
     fn home(&self, id: &str) -> usize {
-        super::index::hash(id) as usize & (self.slots.len() - 1)
+        mix_bytes(0, id.as_bytes()) as usize & (self.slots.len() - 1)
     }
 
     fn find(&self, id: &str, rules: &[Arc<Rule>]) -> Option<usize> {

@@ -35,8 +35,9 @@ use self::combination::Combinations;
 use self::network::Networks;
 use self::range::{AXES, Ranges};
 use self::statistics::{Statistics, seed};
+use self::table::Table;
+pub(super) use self::table::mix_bytes;
 pub(super) use self::table::{Lists, Order};
-use self::table::{Table, mix_bytes};
 use self::text::{Grams, Lengths, WIDTHS};
 use self::witness::{Entry, Kind, What, Witness};
 use super::program::Rule;
@@ -115,11 +116,19 @@ impl Index {
         out: &mut Lists<'t>,
     ) -> Result<(), ReadError> {
         for field in &self.fields {
-            match fields.read(field.id)? {
+            let owned;
+            let read = match fields.lend(field.id)? {
+                Some(read) => read,
+                None => {
+                    owned = fields.read(field.id)?;
+                    &owned
+                }
+            };
+            match read {
                 Read::Value(Value::List(_)) | Read::InList { .. } => {
                     walk::each_leaf(fields, paths, field.id, &mut |value| field.find(value, &self.table, out))?;
                 }
-                Read::Value(value) => field.find(&value, &self.table, out),
+                Read::Value(value) => field.find(value, &self.table, out),
                 Read::Absent | Read::Broken => {}
             }
         }
@@ -129,11 +138,6 @@ impl Index {
         }
         Ok(())
     }
-}
-
-/// A hash of text, for tables that compare what they find.
-pub(super) fn hash(text: &str) -> u64 {
-    mix_bytes(0, text.as_bytes())
 }
 
 impl Field {

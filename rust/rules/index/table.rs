@@ -29,7 +29,7 @@ pub(super) fn mix(state: u64, word: u64) -> u64 {
 }
 
 /// Folds bytes into a hash.
-pub(super) fn mix_bytes(state: u64, bytes: &[u8]) -> u64 {
+pub(in crate::rules) fn mix_bytes(state: u64, bytes: &[u8]) -> u64 {
     let mut state = mix(state, bytes.len() as u64);
     let mut words = bytes.chunks_exact(8);
     for word in &mut words {
