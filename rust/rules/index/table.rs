@@ -105,7 +105,11 @@ impl Table {
             }
             // Two keys may share a tag: all that do are taken.
             if slot.tag | SINGLE == tag {
-                out.push(self.list(slot));
+                let list = self.list(slot);
+                // What repeats itself, as in a text of one word, is taken once.
+                if out.last().is_none_or(|last| last.as_ptr() != list.as_ptr()) {
+                    out.push(list);
+                }
             }
             at = (at + 1) & mask;
         }
