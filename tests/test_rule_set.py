@@ -264,3 +264,28 @@ def test_readers_see_whole_changes_while_rules_come_and_go() -> None:
     for reader in readers:
         reader.join()
     assert not wrong
+
+
+def test_rules_that_no_index_finds_are_named_in_the_order_they_are_tried() -> None:
+    rules = RuleSet(
+        [
+            {"id": "equal", "when": 'message.a == "x"'},
+            {"id": "other", "when": 'message.a != "x"'},
+            {"id": "there", "priority": 5, "match": {"a": [{"exists": True}]}},
+            {"id": "both", "match": {"a": [{"exists": True}], "b": [1]}},
+        ]
+    )
+    assert rules.unindexed == ["there", "other"]
+
+
+def test_many_rules_that_come_and_go_are_found_as_long_as_they_are_there() -> None:
+    rules = RuleSet({"id": f"r{n}", "match": {"a": [n], "b": [{"prefix": f"p{n % 7}-"}]}} for n in range(100))
+    for n in range(100, 400):
+        rules.add({"id": f"r{n}", "match": {"a": [n]}})
+        assert rules.remove(f"r{n - 100}")
+    assert len(rules) == 100
+    assert rules.ids == [f"r{n}" for n in range(300, 400)]
+    for n in range(400):
+        message = {"a": n, "b": f"p{n % 7}-x"}
+        assert rules.first(message) == (f"r{n}" if n >= 300 else None)
+        assert rules.all(message) == ([f"r{n}"] if n >= 300 else [])

@@ -189,6 +189,11 @@ class RuleSet:
     @property
     def ids(self) -> list[str]:
         """Ids of the rules, in the order in which they are tried."""
+    @property
+    def unindexed(self) -> list[str]:
+        """Ids of rules that no index can find, so that each message is tried against them: negations, ``exists``,
+        expressions over several fields, regular expressions without a literal. In the order in which they are tried.
+        """
     def __len__(self) -> int: ...
     def __contains__(self, id: str, /) -> bool: ...
 

@@ -42,6 +42,15 @@ pub trait Fields<'m> {
     /// [`ReadError`] if what is there is not a value of the message model.
     fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError>;
 
+    /// The same, lent instead of copied, by messages that keep what they have read; `None` by others.
+    ///
+    /// # Errors
+    /// As [`Fields::read`].
+    fn lend(&self, field: FieldId) -> Result<Option<&Read<'m>>, ReadError> {
+        let _ = field;
+        Ok(None)
+    }
+
     /// Reads the value that the first `depth` segments of `field` lead to (`depth` may be 0: the root).
     ///
     /// # Errors

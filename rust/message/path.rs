@@ -11,6 +11,12 @@ use std::sync::Arc;
 pub struct FieldId(u32);
 
 impl FieldId {
+    /// The field with this number. A rule set is bounded far below `u32::MAX` fields by the limits on rules and their
+    /// size.
+    pub(crate) fn new(number: usize) -> Self {
+        Self(u32::try_from(number).unwrap_or(u32::MAX))
+    }
+
     /// The number as an index into [`FieldTable::paths`].
     pub fn index(self) -> usize {
         self.0 as usize
@@ -37,8 +43,15 @@ impl fmt::Display for Path {
 }
 
 /// The fields that some rule names, numbered in the order they were first named.
+///
+/// Cloning is one pointer; the first field that is added to a clone copies the table.
 #[derive(Debug, Clone, Default)]
 pub struct FieldTable {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Inner {
     paths: Vec<Arc<Path>>,
     numbers: HashMap<Arc<Path>, FieldId>,
 }
@@ -46,24 +59,24 @@ pub struct FieldTable {
 impl FieldTable {
     /// The number of `path`, given out now if it is new.
     pub fn intern(&mut self, path: Path) -> FieldId {
-        if let Some(&id) = self.numbers.get(&path) {
+        if let Some(&id) = self.inner.numbers.get(&path) {
             return id;
         }
-        // A rule set is bounded far below u32::MAX fields by the limits on rules and their size.
-        let id = FieldId(u32::try_from(self.paths.len()).unwrap_or(u32::MAX));
+        let inner = Arc::make_mut(&mut self.inner);
+        let id = FieldId::new(inner.paths.len());
         let path = Arc::new(path);
-        self.paths.push(Arc::clone(&path));
-        self.numbers.insert(path, id);
+        inner.paths.push(Arc::clone(&path));
+        inner.numbers.insert(path, id);
         id
     }
 
     /// All paths, by number.
     pub fn paths(&self) -> &[Arc<Path>] {
-        &self.paths
+        &self.inner.paths
     }
 
     /// The path with this number.
     pub fn path(&self, field: FieldId) -> &Path {
-        &self.paths[field.index()]
+        &self.inner.paths[field.index()]
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn stage_name(origin: &Origin) -> &'static str {
 
 fn rule_name(plan: &Fixed) -> Option<&str> {
     match &plan.origin {
-        Origin::Rule(position) => Some(&plan.snapshot.program().rules()[*position].id),
+        Origin::Rule(number) => Some(&plan.snapshot.program().rule(*number).id),
         Origin::Custom(name) => Some(name),
         _ => None,
     }

@@ -42,8 +42,8 @@ pub(super) struct RuleSet {
 }
 
 impl RuleSet {
-    fn id<'py>(py: Python<'py>, program: &Program, position: usize) -> Bound<'py, PyString> {
-        PyString::new(py, &program.rules()[position].id)
+    fn id<'py>(py: Python<'py>, program: &Program, number: usize) -> Bound<'py, PyString> {
+        PyString::new(py, &program.rule(number).id)
     }
 
     fn first_of<'py, 'm>(
@@ -52,12 +52,12 @@ impl RuleSet {
         fields: &dyn Fields<'m>,
     ) -> PyResult<Option<Bound<'py, PyString>>> {
         let found = program.first(fields).map_err(match_error)?;
-        Ok(found.map(|position| Self::id(py, program, position)))
+        Ok(found.map(|number| Self::id(py, program, number)))
     }
 
     fn all_of<'py, 'm>(py: Python<'py>, program: &'m Program, fields: &dyn Fields<'m>) -> PyResult<Bound<'py, PyList>> {
         let found = program.all(fields).map_err(match_error)?;
-        PyList::new(py, found.into_iter().map(|position| Self::id(py, program, position)))
+        PyList::new(py, found.into_iter().map(|number| Self::id(py, program, number)))
     }
 
     /// Puts the program that `change` makes in place of the present one.
@@ -159,15 +159,22 @@ impl RuleSet {
     #[getter]
     fn ids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let compiled = self.compiled.load();
-        PyList::new(py, compiled.program.rules().iter().map(|rule| PyString::new(py, &rule.id)))
+        PyList::new(py, compiled.program.rules().into_iter().map(|rule| PyString::new(py, &rule.id)))
+    }
+
+    #[getter]
+    fn unindexed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let compiled = self.compiled.load();
+        let ids: Vec<Bound<'py, PyString>> = compiled.program.unindexed().map(|id| PyString::new(py, id)).collect();
+        PyList::new(py, ids)
     }
 
     fn __len__(&self) -> usize {
-        self.compiled.load().program.rules().len()
+        self.compiled.load().program.len()
     }
 
     fn __contains__(&self, id: &str) -> bool {
-        self.compiled.load().program.position(id).is_some()
+        self.compiled.load().program.number(id).is_some()
     }
 
     fn __repr__(&self) -> String {

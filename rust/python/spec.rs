@@ -226,7 +226,7 @@ pub(super) fn explanation<'py>(
     program: &Program,
     explanation: &Explanation,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let id = |position: usize| PyString::new(py, &program.rules()[position].id);
+    let id = |number: usize| PyString::new(py, &program.rule(number).id);
     let rules = explanation.rules.iter().map(|rule| {
         let dict = PyDict::new(py);
         dict.set_item("rule", rule.id.as_ref())?;

@@ -48,9 +48,9 @@ struct EnvelopeFields {
 pub struct Snapshot {
     generation: u64,
     program: Program,
-    /// By a rule's position in the program.
+    /// By a rule's number in the program, which was built at once and so has no gaps.
     routes: Vec<Route>,
-    /// By a rule's position; shared with earlier generations by rule id.
+    /// By a rule's number; shared with earlier generations by rule id.
     hits: Vec<Arc<AtomicU64>>,
     stages: Box<[Stage]>,
     urgent: Option<(i64, Route)>,
@@ -101,16 +101,16 @@ impl Snapshot {
         &self.registry
     }
 
-    /// The route of the rule at this position.
-    pub fn route(&self, position: usize) -> &Route {
-        &self.routes[position]
+    /// The route of the rule with this number.
+    pub fn route(&self, number: usize) -> &Route {
+        &self.routes[number]
     }
 
     /// How often each rule has decided, by id, over all generations that had it.
     pub fn rule_hits(&self) -> impl Iterator<Item = (&str, u64)> {
         self.program
             .rules()
-            .iter()
+            .into_iter()
             .zip(&self.hits)
             // Relaxed: a count for people, ordered with nothing.
             .map(|(rule, hits)| (rule.id.as_ref(), hits.load(Ordering::Relaxed)))

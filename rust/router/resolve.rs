@@ -21,7 +21,7 @@ pub const CLASSIFICATIONS: [&str; 4] = ["public", "internal", "confidential", "r
 /// Who gave a message its route.
 #[derive(Debug, Clone)]
 pub enum Origin {
-    /// The rule at this position of the program.
+    /// The rule with this number in the program.
     Rule(usize),
     /// The urgent lane.
     Urgent,
@@ -96,10 +96,10 @@ impl Snapshot {
                 Stage::ContentBased => {
                     let with_facts = WithFacts { message, facts: &self.facts, pools: &self.pools, now };
                     let fields: &dyn Fields<'m> = if self.reads_facts { &with_facts } else { message };
-                    if let Some(position) = self.program.first(fields)? {
-                        let route = &self.routes[position];
+                    if let Some(number) = self.program.first(fields)? {
+                        let route = &self.routes[number];
                         let target = Target::Pools(Arc::clone(&route.pools), route.mode);
-                        return Ok(Resolution::Route(Origin::Rule(position), target));
+                        return Ok(Resolution::Route(Origin::Rule(number), target));
                     }
                 }
                 Stage::PriorityBased => {
@@ -131,9 +131,9 @@ impl Snapshot {
 
     /// Counts a decision of the rule that gave it, if one did.
     pub fn count(&self, origin: &Origin) {
-        if let Origin::Rule(position) = origin {
+        if let Origin::Rule(number) = origin {
             // Relaxed: a count for people, ordered with nothing.
-            self.hits[*position].fetch_add(1, Ordering::Relaxed);
+            self.hits[*number].fetch_add(1, Ordering::Relaxed);
         }
     }
 

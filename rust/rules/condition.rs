@@ -10,10 +10,12 @@
 //! - T(c ? a : b) = (T(c) and T(a)) or (F(c) and T(b)).
 //!
 //! So `!(message.a == 1)` asks whether `message.a == 1` is false, which it is not where `a` is missing.
-
 //!
 //! [`Condition::holds`] decides. It stops at the first part that settles the answer, so a field that a rule names
-//! is read only if the parts before it leave the answer open.
+//! is read only if the parts before it leave the answer open. A part that cannot be decided at all ([`Undecided`])
+//! settles nothing: if another part does, wherever it stands, that is the answer, and only if none does the condition
+//! cannot be decided. So the answer does not depend on the order in which parts are asked, and what an index finds out
+//! first about one part holds of the whole.
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,10 +45,10 @@ pub enum Condition {
     All(Box<[Condition]>),
     /// Some part holds. Empty: never.
     Any(Box<[Condition]>),
-    /// One typed test of one field.
-    Predicate(Predicate),
+    /// One typed test of one field; rules of one set share those that are the same.
+    Predicate(Arc<Predicate>),
     /// A CEL expression that is no typed test of a field against constants.
-    Expression(Computed),
+    Expression(Box<Computed>),
     /// A pattern's object below `field`. Where a list stands there, the condition holds if it holds within
     /// one and the same element (lists within the list stand for their elements, and an empty list for nothing);
     /// elsewhere it is asked as it is.
@@ -163,7 +165,7 @@ pub enum Test {
     AnythingBut(Arc<[Test]>),
 }
 
-/// Why it cannot be said whether a condition holds. Never absorbed: the message, or the rule, is at fault.
+/// Why it cannot be said whether a condition holds: the message, or the rule, is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undecided {
     /// A field that the condition asked for holds no value of the message model.
@@ -178,25 +180,35 @@ impl Condition {
     /// Whether the condition holds of the message. `table` is the table that the condition was compiled with.
     ///
     /// # Errors
-    /// [`Undecided`], if a field that it came to cannot be read, or an expression takes too many steps.
+    /// [`Undecided`], the first that came up, if fields that cannot be read, or expressions that take too many steps,
+    /// leave the answer open.
     pub fn holds<'m>(&self, fields: &dyn Fields<'m>, table: &FieldTable) -> Result<bool, Undecided> {
         match self {
-            Condition::Predicate(predicate) => Ok(predicate.passes(&fields.read(predicate.field)?)),
+            Condition::Predicate(predicate) => match fields.lend(predicate.field)? {
+                Some(read) => Ok(predicate.passes(read)),
+                None => Ok(predicate.passes(&fields.read(predicate.field)?)),
+            },
             Condition::All(parts) => {
+                let mut undecided = None;
                 for part in parts {
-                    if !part.holds(fields, table)? {
-                        return Ok(false);
+                    match part.holds(fields, table) {
+                        Ok(true) => {}
+                        Ok(false) => return Ok(false),
+                        Err(cause) => undecided = undecided.or(Some(cause)),
                     }
                 }
-                Ok(true)
+                undecided.map_or(Ok(true), Err)
             }
             Condition::Any(parts) => {
+                let mut undecided = None;
                 for part in parts {
-                    if part.holds(fields, table)? {
-                        return Ok(true);
+                    match part.holds(fields, table) {
+                        Ok(true) => return Ok(true),
+                        Ok(false) => {}
+                        Err(cause) => undecided = undecided.or(Some(cause)),
                     }
                 }
-                Ok(false)
+                undecided.map_or(Ok(false), Err)
             }
             Condition::Expression(computed) => computed.holds(fields),
             Condition::Within { field, condition } => {
@@ -204,12 +216,17 @@ impl Condition {
                     return condition.holds(fields, table);
                 }
                 let Read::Value(list) = fields.read(*field)? else { return Ok(false) };
-                match first_object(&list, &mut |element| {
+                let mut undecided = None;
+                let found = first_object(&list, &mut |element| {
                     let fields = Element::new(fields, table, *field, Some(element));
-                    condition.holds(&fields, table)
-                })? {
+                    condition.holds(&fields, table).or_else(|cause| {
+                        undecided.get_or_insert(cause);
+                        Ok::<_, Undecided>(false)
+                    })
+                })?;
+                match found {
                     Found::Yes => Ok(true),
-                    Found::No => Ok(false),
+                    Found::No => undecided.map_or(Ok(false), Err),
                     Found::Nothing => condition.holds(&Element::new(fields, table, *field, None), table),
                 }
             }

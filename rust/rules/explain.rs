@@ -20,7 +20,7 @@ pub const SHOWN: usize = 120;
 /// What every rule makes of a message.
 #[derive(Debug, Clone)]
 pub struct Explanation {
-    /// The position of the rule that [`Program::first`] finds; `None` also where it ends in an error.
+    /// The number of the rule that [`Program::first`] finds; `None` also where it ends in an error.
     pub winner: Option<usize>,
     /// One entry for each rule, in the order of [`Program::rules`].
     pub rules: Vec<RuleExplanation>,
@@ -29,8 +29,8 @@ pub struct Explanation {
 /// What one rule makes of a message.
 #[derive(Debug, Clone)]
 pub struct RuleExplanation {
-    /// The rule's position in [`Program::rules`].
-    pub position: usize,
+    /// The rule's number in the program.
+    pub number: usize,
     /// The rule's id.
     pub id: Arc<str>,
     /// The rule's priority.
@@ -68,11 +68,10 @@ impl Program {
     pub fn explain<'m>(&self, fields: &dyn Fields<'m>) -> Explanation {
         with_cache(fields, self.fields().paths().len(), &mut |fields| {
             let rules: Vec<RuleExplanation> = self
-                .rules()
-                .iter()
-                .enumerate()
-                .map(|(position, rule)| RuleExplanation {
-                    position,
+                .numbered()
+                .into_iter()
+                .map(|(number, rule)| RuleExplanation {
+                    number,
                     id: Arc::clone(&rule.id),
                     priority: rule.priority,
                     failure: explain_rule(&rule.condition, fields, self.fields()),
@@ -80,7 +79,7 @@ impl Program {
                 .collect();
             // The matcher ends at the first match or the first error.
             let end = rules.iter().find(|rule| rule.failure.as_ref().is_none_or(|failure| failure.raises));
-            let winner = end.filter(|rule| rule.matched()).map(|rule| rule.position);
+            let winner = end.filter(|rule| rule.matched()).map(|rule| rule.number);
             Explanation { winner, rules }
         })
     }
@@ -108,12 +107,16 @@ fn why<'m>(condition: &Condition, fields: &dyn Fields<'m>, table: &FieldTable) -
     match condition {
         Condition::Predicate(predicate) => of_predicate(predicate, fields, table),
         Condition::All(parts) => {
+            let mut undecided = None;
             for part in parts {
-                if let Some(failure) = failure(part, fields, table)? {
-                    return Ok(failure);
+                match failure(part, fields, table) {
+                    Ok(Some(failure)) => return Ok(failure),
+                    Ok(None) => {}
+                    // Another part has settled the answer: that one is told.
+                    Err(cause) => undecided = undecided.or(Some(cause)),
                 }
             }
-            Ok(never("all of nothing"))
+            undecided.map_or_else(|| Ok(never("all of nothing")), Err)
         }
         Condition::Any(parts) => match parts.split_first() {
             Some((first, others)) => {

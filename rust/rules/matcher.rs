@@ -1,13 +1,25 @@
 //! Which rules match a message: the first, or all.
 //!
-//! Rules are tried in the order of [`Program::rules`]. Each field is read from the message at most once a call, and
-//! only if some rule comes to it. Cost: linear in the rules tried; up to 32 fields nothing is allocated.
+//! Rules are tried in the order of [`Program::rules`], but only those that the index of their segment finds, or all of
+//! a small segment. Each field is read from the message at most once a call, and only if the index looks it up or some
+//! candidate comes to it. Up to 32 fields nothing is allocated for a first match.
+//!
+//! # Errors
+//! The answer is that of trying every rule in order, whatever the index finds: a rule cannot be decided if what cannot
+//! be read, or takes too many steps, leaves its condition open ([`Condition::holds`]), and the first rule that matches
+//! or cannot be decided ends the search. A rule that another of its parts rules out raises nothing, wherever that part
+//! stands. Where a field that the index looks up cannot be read, all rules of the segment are tried.
+//!
+//! Cost: lookups for each field that some rule is filed under, then each candidate's condition until the best is
+//! found; for all matches, the candidates are sorted, and nothing else.
+//!
+//! [`Condition::holds`]: super::condition::Condition::holds
 
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use super::condition::Undecided;
-use super::program::Program;
+use super::program::{Program, Rank, Rule};
 use crate::error::ReadError;
 use crate::message::path::FieldId;
 use crate::message::value::Value;
@@ -55,58 +67,69 @@ fn prefix(rule: Option<&str>) -> String {
 }
 
 impl Program {
-    /// The first rule that matches, as its position in [`Program::rules`].
+    /// The first rule that matches, by number ([`Program::rule`]).
     ///
     /// # Errors
     /// [`MatchError`], if a rule before the first match cannot be decided. Rules after it are not asked.
     pub fn first<'m>(&self, fields: &dyn Fields<'m>) -> Result<Option<usize>, MatchError> {
-        self.first_from(0, fields)
+        self.first_behind(None, fields)
     }
 
-    /// The first rule that matches, of those at `position` and after it.
+    /// The first rule that matches, of those tried after the rule with this number.
     ///
     /// # Errors
     /// As [`Program::first`].
-    pub fn first_from<'m>(&self, position: usize, fields: &dyn Fields<'m>) -> Result<Option<usize>, MatchError> {
-        let mut found = None;
-        self.each_match(position, fields, &mut |position| {
-            found = Some(position);
-            false
-        })?;
-        Ok(found)
+    pub fn first_after<'m>(&self, number: usize, fields: &dyn Fields<'m>) -> Result<Option<usize>, MatchError> {
+        let (priority, sequence) = self.rule(number).rank();
+        self.first_behind(Some((priority, sequence + 1)), fields)
     }
 
-    /// All rules that match, in the order in which they are tried.
+    /// The first rule that matches, of those whose rank is not below `from`.
+    fn first_behind<'m>(&self, from: Option<Rank>, fields: &dyn Fields<'m>) -> Result<Option<usize>, MatchError> {
+        with_cache(fields, self.fields().paths().len(), &mut |fields| {
+            let mut best: Option<(usize, &Arc<Rule>, Result<(), Undecided>)> = None;
+            for (start, layer) in self.layers() {
+                let from = from.map_or(0, |rank| layer.at(rank));
+                let until = best.as_ref().map_or(layer.len(), |(_, rule, _)| layer.at(rule.rank()));
+                if let Some(found) = layer.first(fields, self.fields(), from, until) {
+                    let order = found.order as usize;
+                    best = Some((start + order, layer.rule(order), found.outcome));
+                }
+            }
+            match best {
+                Some((number, _, Ok(()))) => Ok(Some(number)),
+                Some((_, rule, Err(cause))) => Err(MatchError::in_rule(&rule.id, cause)),
+                None => Ok(None),
+            }
+        })
+    }
+
+    /// All rules that match, by number, in the order in which they are tried.
     ///
     /// # Errors
     /// [`MatchError`], if a rule cannot be decided.
     pub fn all<'m>(&self, fields: &dyn Fields<'m>) -> Result<Vec<usize>, MatchError> {
-        let mut found = Vec::new();
-        self.each_match(0, fields, &mut |position| {
-            found.push(position);
-            true
-        })?;
-        Ok(found)
-    }
-
-    /// Calls `with` for each match from `from` on, until it says no.
-    fn each_match<'m>(
-        &self,
-        from: usize,
-        fields: &dyn Fields<'m>,
-        with: &mut dyn FnMut(usize) -> bool,
-    ) -> Result<(), MatchError> {
         with_cache(fields, self.fields().paths().len(), &mut |fields| {
-            for (position, rule) in self.rules().iter().enumerate().skip(from) {
-                let holds = rule
-                    .condition
-                    .holds(fields, self.fields())
-                    .map_err(|cause| MatchError::in_rule(&rule.id, cause))?;
-                if holds && !with(position) {
-                    break;
+            let mut found = Vec::new();
+            let mut undecided: Option<(&Arc<Rule>, Undecided)> = None;
+            let mut layers = 0;
+            for (start, layer) in self.layers() {
+                layers += 1;
+                let result = layer.all(fields, self.fields(), &mut |order| found.push(start + order as usize));
+                if let Err((order, cause)) = result {
+                    let rule = layer.rule(order as usize);
+                    if undecided.as_ref().is_none_or(|(first, _)| rule.rank() < first.rank()) {
+                        undecided = Some((rule, cause));
+                    }
                 }
             }
-            Ok(())
+            if let Some((rule, cause)) = undecided {
+                return Err(MatchError::in_rule(&rule.id, cause));
+            }
+            if layers > 1 {
+                found.sort_by_key(|&number| self.rule(number).rank());
+            }
+            Ok(found)
         })
     }
 }
@@ -114,13 +137,19 @@ impl Program {
 /// So many fields are remembered on the stack.
 const ON_STACK: usize = 32;
 
+/// So many fields of a message that has no more: less to clear.
+const FEW_ON_STACK: usize = 8;
+
 /// Calls `with` with a message that reads each of the `count` fields of `fields` at most once.
 pub(super) fn with_cache<'m, T>(
     fields: &dyn Fields<'m>,
     count: usize,
     with: &mut dyn FnMut(&dyn Fields<'m>) -> T,
 ) -> T {
-    if count <= ON_STACK {
+    if count <= FEW_ON_STACK {
+        let slots = [const { Slot::new() }; FEW_ON_STACK];
+        with(&Cached { fields, slots: &slots })
+    } else if count <= ON_STACK {
         let slots = [const { Slot::new() }; ON_STACK];
         with(&Cached { fields, slots: &slots })
     } else {
@@ -148,13 +177,20 @@ struct Cached<'a, 'm> {
 
 impl<'m> Fields<'m> for Cached<'_, 'm> {
     fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError> {
-        let Some(slot) = self.slots.get(field.index()) else { return self.fields.read(field) };
-        if let Some(read) = slot.read.get() {
-            return Ok(read.clone());
+        match self.lend(field)? {
+            Some(read) => Ok(read.clone()),
+            None => self.fields.read(field),
         }
-        // An error ends the call, so it need not be remembered.
+    }
+
+    fn lend(&self, field: FieldId) -> Result<Option<&Read<'m>>, ReadError> {
+        let Some(slot) = self.slots.get(field.index()) else { return Ok(None) };
+        if let Some(read) = slot.read.get() {
+            return Ok(Some(read));
+        }
+        // An error is not remembered: it is rare, and reading again gives the same.
         let read = self.fields.read(field)?;
-        Ok(slot.read.get_or_init(|| read).clone())
+        Ok(Some(slot.read.get_or_init(|| read)))
     }
 
     fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
@@ -215,15 +251,15 @@ mod tests {
         ] {
             let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
             let found = program.all(&message).unwrap();
-            let ids: Vec<&str> = found.iter().map(|&position| &*program.rules()[position].id).collect();
+            let ids: Vec<&str> = found.iter().map(|&number| &*program.rule(number).id).collect();
             assert_eq!(ids, all);
             assert_eq!(program.first(&message).unwrap(), found.first().copied());
             // Going on from each match finds all of them.
             let mut again = Vec::new();
-            let mut from = 0;
-            while let Some(position) = program.first_from(from, &message).unwrap() {
-                again.push(position);
-                from = position + 1;
+            let mut next = program.first(&message).unwrap();
+            while let Some(number) = next {
+                again.push(number);
+                next = program.first_after(number, &message).unwrap();
             }
             assert_eq!(again, found);
         }
@@ -267,7 +303,7 @@ mod tests {
             assert_eq!(program.all(&message).unwrap(), [] as [usize; 0]);
             assert!(message.reads.iter().all(|reads| reads.get() <= 1));
             message.reads.iter().for_each(|reads| reads.set(0));
-            assert_eq!(program.first_from(count, &message).unwrap(), None);
+            assert_eq!(program.first_after(count - 1, &message).unwrap(), None);
             assert!(message.reads.iter().all(|reads| reads.get() == 0), "no rule, no read");
         }
     }

@@ -1,17 +1,27 @@
 //! A compiled rule set: rules in the order in which they are tried.
 //!
-//! A program never changes; adding or removing rules makes another one, which shares the rules they have in common.
-//! Readers of the old one are not disturbed. Field numbers given out once stay valid in all that come after.
+//! A program never changes; adding or removing rules makes another one, which shares what they have in common. Readers
+//! of the old one are not disturbed. Field numbers given out once stay valid in all that come after.
 //!
-//! Cost: cloning is one pointer. Building compiles each rule once. Adding and removing copies a few pointers for each
-//! rule and field, so many rules are best added in one go by [`Program::with_rules`].
+//! Rules stand in layers, each a frozen segment with an index of its own. Rules that are added make a new layer, which
+//! is merged with those before it that are no more than [`RATIO`] times as large; a rule that is removed is marked, and
+//! a layer of which a quarter is gone is made anew. Witnesses are chosen anew with every merge. Source: the logarithmic
+//! method of Bentley and Saxe, "Decomposable searching problems I" (1980).
+//!
+//! Cost: cloning is one pointer. Building compiles each rule once and files it once. Adding a rule compiles it and,
+//! amortised, files it anew O(log n) times; removing one copies a bit for each rule of its layer. A rule that names a
+//! field that no rule named before copies the table of fields. Matching asks each layer, of which there are O(log n),
+//! one where nothing was added since the program was built.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::condition::Condition;
+use super::index::witness;
+use super::intern::Interner;
 use super::limits::Limits;
+use super::segment::{Layer, SCANNED};
 use super::{expression, pattern};
 use crate::error::{ConditionError, Place, RuleError};
 use crate::message::json::Paths;
@@ -44,9 +54,15 @@ pub struct Rule {
     pub condition: Condition,
 }
 
+/// Ascending in the order in which rules are tried.
+pub(super) type Rank = (Reverse<i64>, u64);
+
+/// A layer is merged with the one after it unless it has more than so many times its rules.
+const RATIO: usize = 3;
+
 impl Rule {
-    /// Ascending in the order in which rules are tried. No two rules are equal.
-    fn rank(&self) -> (Reverse<i64>, u64) {
+    /// No two rules are equal.
+    pub(super) fn rank(&self) -> Rank {
         (Reverse(self.priority), self.sequence)
     }
 }
@@ -59,9 +75,8 @@ pub struct Program {
 
 #[derive(Debug, Clone)]
 struct Inner {
-    /// In the order in which they are tried.
-    rules: Vec<Arc<Rule>>,
-    ids: HashMap<Arc<str>, (Reverse<i64>, u64)>,
+    /// The larger ones first.
+    layers: Vec<Layer>,
     fields: Arc<FieldTable>,
     paths: Arc<Paths>,
     roots: Arc<[Arc<str>]>,
@@ -93,8 +108,7 @@ impl Program {
     ) -> Result<Self, Vec<RuleError>> {
         let roots: Arc<[Arc<str>]> = roots.iter().map(|&root| root.into()).collect();
         let inner = Inner {
-            rules: Vec::new(),
-            ids: HashMap::new(),
+            layers: Vec::new(),
             paths: Arc::new(Paths::new(&fields, first(&roots))),
             fields: Arc::new(fields),
             roots,
@@ -117,7 +131,7 @@ impl Program {
         })
     }
 
-    /// This program and more rules, at the cost of one copy.
+    /// This program and more rules.
     ///
     /// # Errors
     /// All that is wrong with all of the new rules, in their order; this program is untouched.
@@ -125,25 +139,34 @@ impl Program {
         let mut inner = (*self.inner).clone();
         let mut fields = (*inner.fields).clone();
         let roots: Vec<&str> = self.inner.roots.iter().map(|root| &**root).collect();
+        let room = inner.limits.rules.min(MOST_RULES).saturating_sub(self.len());
+        let mut added: Vec<Arc<Rule>> = Vec::with_capacity(sources.len());
+        let mut ids: HashSet<Arc<str>> = HashSet::new();
+        let many = sources.len() > 1;
+        let mut interner = Interner::default();
         let mut errors = Vec::new();
         for source in sources {
-            let condition = match compile(&source, &roots, &mut fields, &inner.limits) {
+            let mut condition = match compile(&source, &roots, &mut fields, &inner.limits) {
                 Ok(condition) => condition,
                 Err(found) => {
                     errors.extend(found.into_iter().map(|error| error.in_rule(&source.id)));
                     continue;
                 }
             };
-            let problem = if inner.ids.contains_key(&*source.id) {
+            if many {
+                interner.intern(&mut condition);
+            }
+            let problem = if ids.contains(&*source.id) || self.number(&source.id).is_some() {
                 "another rule has this id; ids are unique".to_owned()
-            } else if inner.rules.len() >= inner.limits.rules {
-                format!("more than {} rules (`rules`)", inner.limits.rules)
+            } else if added.len() >= room {
+                format!("more than {} rules (`rules`)", inner.limits.rules.min(MOST_RULES))
             } else {
                 let id: Arc<str> = source.id.into();
-                let rule = Rule { id: Arc::clone(&id), priority: source.priority, sequence: inner.sequence, condition };
+                if many {
+                    ids.insert(Arc::clone(&id));
+                }
+                added.push(Arc::new(Rule { id, priority: source.priority, sequence: inner.sequence, condition }));
                 inner.sequence += 1;
-                inner.ids.insert(id, rule.rank());
-                inner.rules.push(Arc::new(rule));
                 continue;
             };
             errors.push(RuleError { rule: source.id, problem, place: Place::Rule });
@@ -151,8 +174,9 @@ impl Program {
         if !errors.is_empty() {
             return Err(errors);
         }
-        // Stable, and nearly sorted already: linear in the rules that were there before.
-        inner.rules.sort_by_key(|rule| rule.rank());
+        if !added.is_empty() {
+            inner.push(added);
+        }
         if fields.paths().len() > inner.fields.paths().len() {
             inner.paths = Arc::new(Paths::new(&fields, first(&inner.roots)));
             inner.fields = Arc::new(fields);
@@ -162,22 +186,86 @@ impl Program {
 
     /// This program without the rule; `None` if there is none of that id.
     pub fn without_rule(&self, id: &str) -> Option<Self> {
-        let position = self.position(id)?;
+        let (at, order) = self.find(id)?;
         let mut inner = (*self.inner).clone();
-        inner.rules.remove(position);
-        inner.ids.remove(id);
+        let layer = inner.layers[at].without(order);
+        if layer.live() == 0 {
+            inner.layers.remove(at);
+        } else if layer.live() * 4 <= layer.len() * 3 {
+            inner.layers[at] = Layer::new(layer.rules().map(|(_, rule)| Arc::clone(rule)).collect());
+        } else {
+            inner.layers[at] = layer;
+        }
         Some(Self { inner: Arc::new(inner) })
     }
 
-    /// The rules in the order in which they are tried: by priority, highest first, then by when they were added.
-    pub fn rules(&self) -> &[Arc<Rule>] {
-        &self.inner.rules
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        self.inner.layers.iter().map(Layer::live).sum()
     }
 
-    /// Where the rule stands in [`Program::rules`]. O(log n).
-    pub fn position(&self, id: &str) -> Option<usize> {
-        let rank = self.inner.ids.get(id)?;
-        self.inner.rules.binary_search_by_key(rank, |rule| rule.rank()).ok()
+    /// Whether there is no rule.
+    pub fn is_empty(&self) -> bool {
+        self.inner.layers.is_empty()
+    }
+
+    /// The rules in the order in which they are tried: by priority, highest first, then by when they were added.
+    pub fn rules(&self) -> Vec<&Arc<Rule>> {
+        self.numbered().into_iter().map(|(_, rule)| rule).collect()
+    }
+
+    /// The rules and their numbers, as [`Program::rules`]. O(n), or O(n log n) if rules were added since it was built.
+    pub fn numbered(&self) -> Vec<(usize, &Arc<Rule>)> {
+        let mut rules = Vec::with_capacity(self.len());
+        for (start, layer) in self.layers() {
+            rules.extend(layer.rules().map(|(order, rule)| (start + order, rule)));
+        }
+        if self.inner.layers.len() > 1 {
+            rules.sort_by_key(|(_, rule)| rule.rank());
+        }
+        rules
+    }
+
+    /// The rule with this number, as matching gives it: of this program, not of one before or after it. In a program
+    /// that was built at once, the number is the rule's place in [`Program::rules`].
+    pub fn rule(&self, number: usize) -> &Arc<Rule> {
+        // A number beyond the last is no number of this program: indexing says so.
+        let mut order = number;
+        let mut at = 0;
+        while order >= self.inner.layers[at].len() {
+            order -= self.inner.layers[at].len();
+            at += 1;
+        }
+        self.inner.layers[at].rule(order)
+    }
+
+    /// The number of the rule with this id. O(log n).
+    pub fn number(&self, id: &str) -> Option<usize> {
+        let (at, order) = self.find(id)?;
+        self.layers().nth(at).map(|(start, _)| start + order)
+    }
+
+    /// The ids of rules that every message is tried against, since nothing in them can be looked up: negations, mere
+    /// presence, expressions over several fields, regular expressions without a literal. Each costs every message its
+    /// whole condition.
+    pub fn unindexed(&self) -> impl Iterator<Item = &str> {
+        let rules = self.numbered().into_iter().map(|(_, rule)| rule);
+        rules.filter(|rule| !witness::exists(&rule.condition)).map(|rule| &*rule.id)
+    }
+
+    /// The layers, each with the number of its first rule.
+    pub(super) fn layers(&self) -> impl Iterator<Item = (usize, &Layer)> {
+        self.inner.layers.iter().scan(0, |start, layer| {
+            let numbered = (*start, layer);
+            *start += layer.len();
+            Some(numbered)
+        })
+    }
+
+    /// The layer and the place in it of the rule with this id.
+    fn find(&self, id: &str) -> Option<(usize, usize)> {
+        let layers = self.inner.layers.iter().enumerate();
+        layers.into_iter().find_map(|(at, layer)| Some((at, layer.find(id)?)))
     }
 
     /// The fields that the rules name, and those of rules that are gone.
@@ -198,6 +286,27 @@ impl Program {
     /// What a rule may cost.
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
+    }
+}
+
+/// Rules are numbered with 32 bits.
+const MOST_RULES: usize = 1 << 30;
+
+impl Inner {
+    /// Adds a layer, merged with those before it that are not much larger.
+    fn push(&mut self, mut rules: Vec<Arc<Rule>>) {
+        while let Some(before) = self.layers.last() {
+            // A small layer takes what comes until it is full, since it is scanned as a whole.
+            let fits = before.live() + rules.len() <= SCANNED;
+            if !fits && (before.live() > RATIO * rules.len() || rules.len() < SCANNED && before.live() >= SCANNED) {
+                break;
+            }
+            let mut merged: Vec<Arc<Rule>> = before.rules().map(|(_, rule)| Arc::clone(rule)).collect();
+            merged.append(&mut rules);
+            rules = merged;
+            self.layers.pop();
+        }
+        self.layers.push(Layer::new(rules));
     }
 }
 
@@ -236,131 +345,4 @@ fn compile(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::json::JsonMessage;
-    use crate::message::path::Path;
-    use crate::message::{Fields, Read};
-
-    fn source(id: &str, priority: i64, pattern: &str) -> RuleSource {
-        let pattern = crate::message::json::value(pattern.as_bytes()).unwrap().into_owned();
-        RuleSource { id: id.to_owned(), priority, when: None, matches: Some(pattern) }
-    }
-
-    fn build(sources: Vec<RuleSource>) -> Result<Program, Vec<RuleError>> {
-        Program::build(sources, &["message"], Limits::default())
-    }
-
-    fn ids(program: &Program) -> Vec<&str> {
-        program.rules().iter().map(|rule| &*rule.id).collect()
-    }
-
-    #[test]
-    fn rules_stand_by_priority_and_ties_by_when_they_were_added() {
-        let program = build(vec![
-            source("low", -1, r#"{"a":[1]}"#),
-            source("first", 5, r#"{"a":[1]}"#),
-            source("top", i64::MAX, r#"{"a":[1]}"#),
-            source("second", 5, r#"{"a":[1]}"#),
-        ])
-        .unwrap();
-        assert_eq!(ids(&program), ["top", "first", "second", "low"]);
-        let program = program.with_rule(source("third", 5, r#"{"b":[1]}"#)).unwrap();
-        assert_eq!(ids(&program), ["top", "first", "second", "third", "low"]);
-        let program = program.without_rule("first").unwrap().with_rule(source("first", 5, r#"{"a":[1]}"#)).unwrap();
-        assert_eq!(ids(&program), ["top", "second", "third", "first", "low"], "added again: now the youngest");
-        for (position, id) in ids(&program).into_iter().enumerate() {
-            assert_eq!(program.position(id), Some(position));
-        }
-        assert_eq!(program.position("none"), None);
-        assert!(program.without_rule("none").is_none());
-    }
-
-    #[test]
-    fn a_program_is_untouched_by_those_made_from_it() {
-        let old = build(vec![source("a", 0, r#"{"x":[1]}"#)]).unwrap();
-        let number = old.fields().paths().len();
-        let new = old.with_rule(source("b", 1, r#"{"y":{"z":[1]}}"#)).unwrap();
-        assert_eq!((ids(&old), old.fields().paths().len()), (vec!["a"], number));
-        assert_eq!(new.fields().paths()[..number], *old.fields().paths(), "numbers given out stay valid");
-        let gone = new.without_rule("b").unwrap();
-        assert_eq!((ids(&gone), gone.fields().paths()), (vec!["a"], new.fields().paths()));
-        assert!(Arc::ptr_eq(&old.rules()[0], &gone.rules()[0]), "rules are shared");
-    }
-
-    #[test]
-    fn fields_that_were_there_before_keep_their_numbers_and_are_found() {
-        let mut fields = FieldTable::default();
-        let path = Path { root: "message".into(), segments: Box::new(["priority".into()]) };
-        let priority = fields.intern(path.clone());
-        let rules = vec![source("a", 0, r#"{"x":[1],"priority":[5]}"#)];
-        let program = Program::build_on(fields, rules, &["message"], Limits::default()).unwrap();
-        assert_eq!(*program.fields().path(priority), path);
-        assert_eq!(program.fields().paths().len(), 2);
-        let message = JsonMessage::parse(br#"{"priority":7}"#, program.paths()).unwrap();
-        assert!(matches!(message.read(priority), Ok(Read::Value(Value::Int(7)))));
-    }
-
-    #[test]
-    fn new_fields_are_found_in_raw_messages() {
-        let program = build(vec![]).unwrap().with_rule(source("a", 0, r#"{"x":{"y":[1]}}"#)).unwrap();
-        let message = JsonMessage::parse(br#"{"x":{"y":1}}"#, program.paths()).unwrap();
-        assert_eq!(program.first(&message).unwrap(), Some(0));
-    }
-
-    #[test]
-    fn all_that_is_wrong_is_reported_at_once() {
-        let nothing = RuleSource { id: "empty".to_owned(), priority: 0, when: None, matches: None };
-        let errors = build(vec![
-            source("a", 0, r#"{"x":"sms"}"#),
-            source("b", 0, r#"{"x":[1]}"#),
-            nothing,
-            source("b", 9, r#"{"x":[2]}"#),
-            source("c", 0, r#"{"y":[{"prefx":"a"}]}"#),
-        ])
-        .unwrap_err();
-        let found: Vec<(&str, &str)> =
-            errors.iter().map(|error| (&*error.rule, error.problem.split([';', ':']).next().unwrap_or(""))).collect();
-        assert_eq!(
-            found,
-            [
-                ("a", "a field's patterns stand in a list"),
-                ("empty", "no condition"),
-                ("b", "another rule has this id"),
-                ("c", "no operator \"prefx\""),
-            ]
-        );
-        assert_eq!(errors[0].place, Place::Pattern(vec!["x".to_owned()]));
-    }
-
-    #[test]
-    fn where_a_rule_has_a_when_and_a_pattern_both_must_hold() {
-        let both = RuleSource { when: Some("message.n > 5".to_owned()), ..source("a", 0, r#"{"c":["sms"]}"#) };
-        let program = build(vec![both.clone()]).unwrap();
-        for (message, expected) in [
-            (r#"{"c":"sms","n":6}"#, Some(0)),
-            (r#"{"c":"sms","n":5}"#, None),
-            (r#"{"c":"x","n":6}"#, None),
-            (r#"{"n":6}"#, None),
-        ] {
-            let message = JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
-            assert_eq!(program.first(&message).unwrap(), expected);
-        }
-        let wrong = RuleSource { when: Some("message.n >".to_owned()), ..source("a", 0, r#"{"c":"sms"}"#) };
-        let errors = build(vec![wrong]).unwrap_err();
-        assert!(matches!(errors[0].place, Place::Pattern(_)));
-        assert!(matches!(errors[1].place, Place::Text { .. }));
-    }
-
-    #[test]
-    fn an_id_is_used_once_and_the_limit_on_rules_holds() {
-        let limits = Limits { rules: 2, ..Limits::default() };
-        let two = vec![source("a", 0, r#"{"x":[1]}"#), source("b", 0, r#"{"x":[1]}"#)];
-        let program = Program::build(two, &["message"], limits).unwrap();
-        let error = program.with_rule(source("c", 0, r#"{"x":[1]}"#)).unwrap_err();
-        assert_eq!((&*error.rule, &*error.problem), ("c", "more than 2 rules (`rules`)"));
-        let error = program.with_rule(source("a", 0, r#"{"x":[1]}"#)).unwrap_err();
-        assert!(error.problem.starts_with("another rule has this id"), "{error}");
-        assert!(program.without_rule("a").unwrap().with_rule(source("c", 0, r#"{"x":[1]}"#)).is_ok());
-    }
-}
+mod tests;

@@ -45,7 +45,7 @@ impl Lowering<'_> {
                 Some((field, test, same)) => {
                     let asked = if same { asked } else { opposite(asked) };
                     let source = Arc::from(node.span.of(self.source));
-                    Condition::Predicate(Predicate { field, test, asked, elements: false, source })
+                    Condition::Predicate(Arc::new(Predicate { field, test, asked, elements: false, source }))
                 }
                 None => self.computed(node, asked),
             },
@@ -55,7 +55,7 @@ impl Lowering<'_> {
     fn computed(&self, node: Node, asked: Asked) -> Condition {
         let source = Arc::from(node.span.of(self.source));
         let expression = Arc::new(Expression::new(node, self.limits));
-        Condition::Expression(Computed { expression, asked, source })
+        Condition::Expression(Box::new(Computed { expression, asked, source }))
     }
 
     fn logic(&self, operands: Box<[Node]>, asked: Asked, all: bool, depth: usize) -> Condition {

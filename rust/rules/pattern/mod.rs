@@ -274,7 +274,7 @@ impl Compiler<'_> {
 }
 
 fn predicate(field: FieldId, test: Test, asked: Asked, source: String) -> Condition {
-    Condition::Predicate(Predicate { field, test, asked, elements: true, source: source.into() })
+    Condition::Predicate(Arc::new(Predicate { field, test, asked, elements: true, source: source.into() }))
 }
 
 /// The objects, as paths from this one, that both the keys of the pattern and the branches of its `$or` speak of.

@@ -1,0 +1,145 @@
+//! How many rules share what: the statistics by which witnesses are chosen.
+//!
+//! Keys are counted in a sketch of two places each (Cormode and Muthukrishnan, "An improved data stream summary: the
+//! count-min sketch", 2005): a count may be too high and is never too low, which at worst makes a choice dearer.
+
+use super::range::{AXES, Range};
+use super::table::mix;
+use super::text;
+use super::witness::{Entry, Kind, What, each_entry};
+use crate::message::path::FieldId;
+use crate::rules::condition::Condition;
+
+/// The seed of the keys of one kind in one field.
+pub(super) fn seed(kind: Kind, field: FieldId) -> u64 {
+    mix(kind as u64, field.index() as u64)
+}
+
+/// What a set of rules says, counted.
+#[derive(Debug)]
+pub(super) struct Statistics {
+    counts: Box<[u32]>,
+    /// By field and axis.
+    spreads: Vec<[Spread; AXES.len()]>,
+}
+
+/// Where the ranges of a field lie.
+#[derive(Debug, Clone, Copy)]
+struct Spread {
+    ranges: u64,
+    lowest: f64,
+    highest: f64,
+}
+
+const NOWHERE: Spread = Spread { ranges: 0, lowest: f64::INFINITY, highest: f64::NEG_INFINITY };
+
+/// Up to so many rules under one key are as good as one: then the same field is taken by all rules, so that a message
+/// is asked for fewer fields.
+const FEW: u64 = 2;
+
+/// What one rule under a key costs, in the unit of costs.
+pub(super) const RULE: u64 = 16;
+
+impl Statistics {
+    /// Counters for about so many rules.
+    pub(super) fn new(rules: usize) -> Self {
+        Self { counts: vec![0; (rules * 4).next_power_of_two().max(1024)].into(), spreads: Vec::new() }
+    }
+
+    /// Counts a rule.
+    pub(super) fn add(&mut self, condition: &Condition) {
+        each_entry(condition, &mut |entry| {
+            for key in entry.keys() {
+                self.count(key);
+            }
+            if let What::Range(range) = entry.what {
+                let at = entry.field.index();
+                if self.spreads.len() <= at {
+                    self.spreads.resize(at + 1, [NOWHERE; AXES.len()]);
+                }
+                self.spreads[at][range.axis as usize].add(range);
+            }
+        });
+    }
+
+    /// Counts a key.
+    pub(super) fn count(&mut self, key: u64) {
+        for at in self.places(key) {
+            self.counts[at] = self.counts[at].saturating_add(1);
+        }
+    }
+
+    /// How many rules have the key, at most.
+    pub(super) fn shared(&self, key: u64) -> u64 {
+        let [one, other] = self.places(key).map(|at| self.counts[at]);
+        u64::from(one.min(other))
+    }
+
+    fn places(&self, key: u64) -> [usize; 2] {
+        let mask = self.counts.len() - 1;
+        [key as usize & mask, (key >> 32) as usize & mask]
+    }
+
+    /// The key of a part's rarest gram.
+    pub(super) fn rarest(&self, keys: impl Iterator<Item = u64>) -> Option<u64> {
+        keys.min_by_key(|&key| self.shared(key))
+    }
+
+    /// What a lookup that finds the entry is expected to cost: [`RULE`] for each rule filed there, and more for what
+    /// takes longer to look up or, being short, is found in most messages.
+    pub(super) fn cost(&self, entry: &Entry<'_>) -> u64 {
+        let shared = match &entry.what {
+            What::Range(range) => {
+                self.spreads.get(entry.field.index()).map_or(0, |spreads| spreads[range.axis as usize].hits(*range))
+            }
+            _ => entry.keys().into_iter().map(|key| self.shared(key)).min().unwrap_or(0),
+        };
+        let class = match &entry.what {
+            What::Value(_) | What::Text(_) => 0,
+            What::Folded(_) => 2,
+            What::Start { text, .. } | What::End { text, .. } => {
+                4 + match text.len() {
+                    0 | 1 => 16 * RULE,
+                    2 => 4 * RULE,
+                    3 => RULE,
+                    _ => 0,
+                }
+            }
+            What::Network(network) => 6 + if network.prefix_len() < 8 { RULE } else { 0 },
+            What::Range(_) => 8,
+            What::Part(part) => {
+                10 + match text::width(part) {
+                    Some(8) => 0,
+                    Some(4) => RULE,
+                    Some(3) => 4 * RULE,
+                    Some(2) => 32 * RULE,
+                    _ => 256 * RULE,
+                }
+            }
+        };
+        shared.max(FEW) * RULE + class
+    }
+}
+
+impl Spread {
+    fn add(&mut self, range: Range) {
+        self.ranges += 1;
+        for bound in [range.low, range.high] {
+            if bound.is_finite() {
+                self.lowest = self.lowest.min(bound);
+                self.highest = self.highest.max(bound);
+            }
+        }
+    }
+
+    /// How many ranges a value in `range` lies in on average, if all were as wide.
+    fn hits(&self, range: Range) -> u64 {
+        let whole = self.highest - self.lowest;
+        let part = range.high.min(self.highest) - range.low.max(self.lowest);
+        if whole > 0.0 && whole.is_finite() {
+            (self.ranges as f64 * (part / whole).clamp(0.0, 1.0)).ceil() as u64
+        } else {
+            self.ranges
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Starts, ends and parts of texts.
+//!
+//! - A start or an end is a key for each length that some rule names; at most [`LENGTHS`] of them, longer ones are cut
+//!   to the nearest.
+//! - A part is filed under one of its grams: as many bytes as the widest of [`WIDTHS`] that fits. A text is walked
+//!   once for each width in use; a bit set of the field's grams passes over almost all of it without a look at the
+//!   table. Source: the q-gram filters of Wu and Manber, "A fast algorithm for multi-pattern searching" (1994).
+//!   Unlike an automaton it costs a few bytes for each rule, fits in the cache, and is built as fast as it is read.
+
+use super::table::{Lists, Table, le_word, mix, mix_bytes};
+
+/// So many lengths of starts, and of ends, are looked up in a field.
+pub(super) const LENGTHS: usize = 24;
+
+/// Bytes of a gram, descending.
+pub(super) const WIDTHS: [usize; 5] = [8, 4, 3, 2, 1];
+
+/// So many grams of a part are considered: a longer part is selective enough by its beginning.
+pub(super) const CONSIDERED: usize = 48;
+
+/// Lengths that keys are made of, ascending, without 0.
+#[derive(Debug, Default)]
+pub(super) struct Lengths(Vec<u32>);
+
+impl Lengths {
+    pub(super) fn add(&mut self, length: usize) {
+        let length = length as u32;
+        if let Err(at) = self.0.binary_search(&length) {
+            self.0.insert(at, length);
+        }
+    }
+
+    /// Keeps [`LENGTHS`] of them, the shortest among them, the others evenly spread.
+    pub(super) fn thin(&mut self) {
+        let count = self.0.len();
+        if count > LENGTHS {
+            self.0 = (0..LENGTHS).map(|n| self.0[n * count / LENGTHS]).collect();
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The longest that is not above `length`.
+    pub(super) fn fitting(&self, length: usize) -> Option<usize> {
+        let count = self.0.partition_point(|&known| known as usize <= length);
+        count.checked_sub(1).map(|at| self.0[at] as usize)
+    }
+
+    /// The keys of the starts of `text`.
+    pub(super) fn each_start(&self, seed: u64, text: &[u8], with: &mut dyn FnMut(u64)) {
+        for &length in &self.0 {
+            let Some(start) = text.get(..length as usize) else { return };
+            with(mix_bytes(seed, start));
+        }
+    }
+
+    /// The keys of the ends of `text`.
+    pub(super) fn each_end(&self, seed: u64, text: &[u8], with: &mut dyn FnMut(u64)) {
+        for &length in &self.0 {
+            let Some(from) = text.len().checked_sub(length as usize) else { return };
+            with(mix_bytes(seed, &text[from..]));
+        }
+    }
+}
+
+/// The width of the grams of a part; `None` for the empty one.
+pub(super) fn width(part: &[u8]) -> Option<usize> {
+    WIDTHS.into_iter().find(|&width| width <= part.len())
+}
+
+/// The keys of the grams of a part, of the widest width that fits.
+pub(super) fn gram_keys(seed: u64, part: &[u8]) -> impl Iterator<Item = u64> {
+    let width = width(part).unwrap_or(1);
+    part.windows(width).take(CONSIDERED).map(move |gram| gram_key(seed, width, le_word(gram)))
+}
+
+fn gram_key(seed: u64, width: usize, gram: u64) -> u64 {
+    mix(seed ^ width as u64, gram)
+}
+
+/// The grams of one width in one field.
+#[derive(Debug)]
+pub(super) struct Grams {
+    width: usize,
+    /// A bit for each gram, by hash.
+    bits: Box<[u64]>,
+}
+
+impl Grams {
+    /// 32 bits for each gram: one place in 32 is looked up in the table in vain.
+    pub(super) fn new(width: usize, keys: &[u64]) -> Self {
+        let mut bits = vec![0_u64; (keys.len() / 2).max(16).next_power_of_two()].into_boxed_slice();
+        let last = bits.len() - 1;
+        for key in keys {
+            bits[bit_word(*key) & last] |= 1 << (key >> 58);
+        }
+        Self { width, bits }
+    }
+
+    /// Adds the rules of all grams in `text`.
+    pub(super) fn find<'t>(&self, seed: u64, text: &[u8], table: &'t Table, out: &mut Lists<'t>) {
+        match self.width {
+            8 => self.walk::<8>(seed, text, table, out),
+            4 => self.walk::<4>(seed, text, table, out),
+            3 => self.walk::<3>(seed, text, table, out),
+            2 => self.walk::<2>(seed, text, table, out),
+            _ => self.walk::<1>(seed, text, table, out),
+        }
+    }
+
+    fn walk<'t, const WIDTH: usize>(&self, seed: u64, text: &[u8], table: &'t Table, out: &mut Lists<'t>) {
+        let last = self.bits.len() - 1;
+        for gram in text.windows(WIDTH) {
+            let mut word = [0; 8];
+            word[..WIDTH].copy_from_slice(gram);
+            let key = gram_key(seed, WIDTH, u64::from_le_bytes(word));
+            if self.bits[bit_word(key) & last] >> (key >> 58) & 1 == 1 {
+                table.find(key, out);
+            }
+        }
+    }
+}
+
+/// Which word of the bit set a key is in: other bits of the key than choose the bit.
+fn bit_word(key: u64) -> usize {
+    (key >> 20) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_found_wherever_it_stands() {
+        for part in ["a", "ab", "abc", "abcd", "abcdefg", "abcdefgh", "keyword-0001"] {
+            let keys: Vec<u64> = gram_keys(5, part.as_bytes()).collect();
+            assert!(!keys.is_empty());
+            let grams = Grams::new(width(part.as_bytes()).unwrap(), &keys[..1]);
+            let table = Table::new(vec![(keys[0], 7)]);
+            for text in [part.to_owned(), format!("x{part}"), format!("{part}x"), format!("some {part} text")] {
+                let mut lists = Lists::new();
+                grams.find(5, text.as_bytes(), &table, &mut lists);
+                assert!(lists.iter().any(|&list| list == [7]), "{part} in {text}");
+            }
+            let mut lists = Lists::new();
+            grams.find(5, b"ZZZZZZZZZZZZZZZZZZ", &table, &mut lists);
+            assert!(lists.is_empty());
+        }
+    }
+
+    #[test]
+    fn many_lengths_are_thinned_and_every_start_still_has_a_key() {
+        let mut lengths = Lengths::default();
+        (3..100).for_each(|length| lengths.add(length));
+        lengths.thin();
+        assert_eq!(lengths.0.len(), LENGTHS);
+        let text: String = ('!'..'~').collect::<String>() + "0123456789";
+        for length in 3..100 {
+            let key = mix_bytes(1, &text.as_bytes()[..lengths.fitting(length).unwrap()]);
+            let mut keys = Vec::new();
+            lengths.each_start(1, text.as_bytes(), &mut |key| keys.push(key));
+            assert!(keys.contains(&key));
+        }
+        assert_eq!(lengths.fitting(2), None);
+    }
+}

@@ -1,0 +1,248 @@
+//! Rules that never change, in the order in which they are tried, with their index; and, as a layer of a program, with
+//! marks on those that are gone.
+
+use std::sync::Arc;
+
+use super::condition::Undecided;
+use super::index::{Index, Lists, Order, mix_bytes};
+use super::program::{Rank, Rule};
+use crate::message::Fields;
+use crate::message::path::FieldTable;
+
+/// So few rules are tried one after another: that is faster than looking them up.
+pub(super) const SCANNED: usize = 32;
+
+/// More lists of candidates than this are made one, so that no rule is decided again and again.
+const FEW_LISTS: usize = 16;
+
+/// Frozen rules.
+#[derive(Debug)]
+struct Segment {
+    rules: Box<[Arc<Rule>]>,
+    ids: Ids,
+    /// `None`: few enough to be scanned.
+    index: Option<Index>,
+}
+
+/// A segment, and which of its rules are gone. Cloning is two pointers.
+#[derive(Debug, Clone)]
+pub(super) struct Layer {
+    segment: Arc<Segment>,
+    /// A bit for each rule; `None` if none is gone.
+    gone: Option<Arc<[u64]>>,
+    live: usize,
+}
+
+/// A rule that decides: it matches, or it cannot be said whether it does.
+pub(super) struct Decided {
+    pub(super) order: Order,
+    pub(super) outcome: Result<(), Undecided>,
+}
+
+impl Layer {
+    /// Takes the rules, which are sorted here. Cost: that of choosing and filing a witness for each.
+    pub(super) fn new(mut rules: Vec<Arc<Rule>>) -> Self {
+        // Stable, and fast on what is mostly sorted.
+        rules.sort_by_key(|rule| rule.rank());
+        let ids = Ids::new(&rules);
+        let index = (rules.len() > SCANNED).then(|| Index::new(&rules));
+        let live = rules.len();
+        Self { segment: Arc::new(Segment { rules: rules.into(), ids, index }), gone: None, live }
+    }
+
+    /// Rules that are there.
+    pub(super) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Rules that are there and rules that are gone: orders are below.
+    pub(super) fn len(&self) -> usize {
+        self.segment.rules.len()
+    }
+
+    pub(super) fn rule(&self, order: usize) -> &Arc<Rule> {
+        &self.segment.rules[order]
+    }
+
+    /// The rules that are there, ascending.
+    pub(super) fn rules(&self) -> impl Iterator<Item = (usize, &Arc<Rule>)> {
+        self.segment.rules.iter().enumerate().filter(|(order, _)| !self.is_gone(*order))
+    }
+
+    /// Where the rule of that id is. O(1).
+    pub(super) fn find(&self, id: &str) -> Option<usize> {
+        let order = self.segment.ids.find(id, &self.segment.rules)?;
+        (!self.is_gone(order)).then_some(order)
+    }
+
+    /// This layer without the rule. Copies a bit for each rule.
+    pub(super) fn without(&self, order: usize) -> Self {
+        let mut gone = match &self.gone {
+            Some(gone) => gone.to_vec(),
+            None => vec![0; self.len().div_ceil(64)],
+        };
+        gone[order / 64] |= 1 << (order % 64);
+        Self { segment: Arc::clone(&self.segment), gone: Some(gone.into()), live: self.live - 1 }
+    }
+
+    fn is_gone(&self, order: usize) -> bool {
+        self.gone.as_ref().is_some_and(|gone| gone[order / 64] >> (order % 64) & 1 == 1)
+    }
+
+    /// The order of the first rule that does not stand before `rank`.
+    pub(super) fn at(&self, rank: Rank) -> usize {
+        self.segment.rules.partition_point(|rule| rule.rank() < rank)
+    }
+
+    /// The first rule from `from` on and before `until` that matches or cannot be decided.
+    pub(super) fn first<'m>(
+        &self,
+        fields: &dyn Fields<'m>,
+        paths: &FieldTable,
+        from: usize,
+        until: usize,
+    ) -> Option<Decided> {
+        if from >= until {
+            return None;
+        }
+        let mut best = Best { layer: self, fields, paths, from, until, found: None };
+        let Some(index) = &self.segment.index else {
+            best.scan();
+            return best.found;
+        };
+        let mut lists = Lists::new();
+        if index.find(fields, paths, &mut lists).is_err() {
+            // A field that rules are filed under cannot be read. Some may be decided by other fields.
+            best.scan();
+            return best.found;
+        }
+        if lists.len() > FEW_LISTS {
+            best.visit(&merged(&lists));
+        } else {
+            lists.iter().for_each(|list| best.visit(list));
+        }
+        best.found
+    }
+
+    /// All rules that match, ascending.
+    ///
+    /// # Errors
+    /// The first rule that cannot be decided.
+    pub(super) fn all<'m>(
+        &self,
+        fields: &dyn Fields<'m>,
+        paths: &FieldTable,
+        with: &mut dyn FnMut(Order),
+    ) -> Result<(), (Order, Undecided)> {
+        let mut ask = |order: Order| {
+            let at = order as usize;
+            if !self.is_gone(at) && self.rule(at).condition.holds(fields, paths).map_err(|cause| (order, cause))? {
+                with(order);
+            }
+            Ok(())
+        };
+        let mut lists = Lists::new();
+        match &self.segment.index {
+            Some(index) if index.find(fields, paths, &mut lists).is_ok() => match lists.as_slice() {
+                [only] => only.iter().try_for_each(|&order| ask(order)),
+                _ => merged(&lists).into_iter().try_for_each(ask),
+            },
+            _ => (0..self.len() as Order).try_for_each(ask),
+        }
+    }
+}
+
+/// All candidates, ascending, each once.
+fn merged(lists: &Lists<'_>) -> Vec<Order> {
+    let mut lists: Vec<&[Order]> = lists.to_vec();
+    // The same list comes up for each element of the message that has the same value.
+    lists.sort_unstable_by_key(|list| list.as_ptr());
+    lists.dedup_by_key(|list| list.as_ptr());
+    let mut merged = lists.concat();
+    merged.sort_unstable();
+    merged.dedup();
+    merged
+}
+
+/// The search for the first rule.
+struct Best<'a, 'm> {
+    layer: &'a Layer,
+    fields: &'a dyn Fields<'m>,
+    paths: &'a FieldTable,
+    from: usize,
+    /// Nobody from here on can be better than what was found.
+    until: usize,
+    found: Option<Decided>,
+}
+
+impl Best<'_, '_> {
+    fn scan(&mut self) {
+        for order in self.from..self.until {
+            if self.decides(order) {
+                return;
+            }
+        }
+    }
+
+    fn visit(&mut self, candidates: &[Order]) {
+        for &order in candidates {
+            let order = order as usize;
+            if order >= self.until || order >= self.from && self.decides(order) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the search ends here, as far as rules behind this one go.
+    fn decides(&mut self, order: usize) -> bool {
+        if self.layer.is_gone(order) {
+            return false;
+        }
+        let outcome = match self.layer.rule(order).condition.holds(self.fields, self.paths) {
+            Ok(false) => return false,
+            Ok(true) => Ok(()),
+            Err(cause) => Err(cause),
+        };
+        self.until = order;
+        self.found = Some(Decided { order: order as Order, outcome });
+        true
+    }
+}
+
+/// Where each id is: open addressing over the rules themselves, so that an id is kept once.
+#[derive(Debug)]
+struct Ids {
+    slots: Box<[u32]>,
+}
+
+const EMPTY: u32 = u32::MAX;
+
+impl Ids {
+    fn new(rules: &[Arc<Rule>]) -> Self {
+        let mut ids = Self { slots: vec![EMPTY; (rules.len() + rules.len() / 2 + 1).next_power_of_two()].into() };
+        for (order, rule) in (0..).zip(rules) {
+            let mut at = ids.home(&rule.id);
+            while ids.slots[at] != EMPTY {
+                at = (at + 1) & (ids.slots.len() - 1);
+            }
+            ids.slots[at] = order;
+        }
+        ids
+    }
+
+    fn home(&self, id: &str) -> usize {
+        mix_bytes(0, id.as_bytes()) as usize & (self.slots.len() - 1)
+    }
+
+    fn find(&self, id: &str, rules: &[Arc<Rule>]) -> Option<usize> {
+        let mut at = self.home(id);
+        while self.slots[at] != EMPTY {
+            let order = self.slots[at] as usize;
+            if *rules[order].id == *id {
+                return Some(order);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        None
+    }
+}
