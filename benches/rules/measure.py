@@ -29,9 +29,9 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 class Budget:
     """Seconds: `cell` to time one contender in; what a single message, and a build, may take before it is left out."""
 
-    cell: float = 0.2
-    message: float = 0.25
-    build: float = 8.0
+    cell: float = 0.1
+    message: float = 0.1
+    build: float = 2.5
 
 
 @dataclass(frozen=True, slots=True)
