@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python conformance lint typecheck bench wheel clean lock
+.PHONY: demo test test-rust test-python conformance lint typecheck bench bench-rules wheel clean lock
 
 ## demo: route and deliver the 2,000 messages of examples/hub, with a destination that fails and recovers
 demo: .venv/built
@@ -34,6 +34,7 @@ lint: .venv/installed
 ## typecheck: the Python layer strictly, and the stub against the binary
 typecheck: .venv/built
 	$(BIN)/mypy
+	MYPYPATH=tests $(BIN)/mypy --explicit-package-bases -p benches.rules
 	$(BIN)/python -m mypy.stubtest turnout._core
 
 ## bench: decisions, selection, leases and dispatch beside hand-written Python on the same messages
@@ -43,24 +44,35 @@ bench: .venv/built
 		--benchmark-columns=min,median,rounds --benchmark-json=target/bench.json
 	$(BIN)/python benches/report.py target/bench.json
 
+## bench-rules: the matcher beside hand-written Python and engines from PyPI; ARGS=--quick, --large or --only mix
+bench-rules: .venv/built .venv-bench/installed
+	PYTHONPATH=python:tests .venv-bench/bin/python -m benches.rules $(ARGS)
+
 ## wheel: the wheel, in dist/
 wheel: .venv/installed
 	rm -rf dist
 	$(BIN)/maturin build --release --locked --out dist
 
-## lock: pin the development tools anew
+## lock: pin the development tools, and the peers of the benchmark, anew
 lock: .venv/installed
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 		--generate-hashes --group dev --extra cli --output-file requirements-dev.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+		--generate-hashes --group bench --output-file requirements-bench.lock pyproject.toml
 
 clean:
-	rm -rf .venv dist target demo-output
+	rm -rf .venv .venv-bench dist target demo-output
 
 .venv/installed: requirements-dev.lock
 	$(PYTHON) -c 'import sys; sys.exit("turnout needs Python 3.11 or later: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	touch $@
+
+.venv-bench/installed: requirements-bench.lock
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --require-hashes -r requirements-bench.lock
 	touch $@
 
 .venv/built: .venv/installed $(SOURCES)

@@ -1,0 +1,85 @@
+"""Runs the benchmark of rules and prints its tables: `python -m benches.rules [--quick] [--large] [--only WORKLOAD]`.
+
+Each case runs in a new process, so that memory is measured from the ground up and no contender inherits another's heap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+
+import turnout
+
+from . import peers
+from .contenders import OWN
+from .measure import Budget, Cell, measure
+from .table import markdown
+from .workloads import WORKLOADS, Case, cases
+
+# Seconds of a default run after which engines from PyPI are no longer tried, so that it ends.
+PEERS_UNTIL = 240.0
+QUICK = Budget(cell=0.03, message=0.1, build=1.0)
+
+
+def before(case: Case, results: Mapping[Case, Mapping[str, Cell]]) -> dict[str, tuple[int, Cell]]:
+    """What each contender did nearest to this case: the same work with fewer rules, or the workload's plain form."""
+    plain = [done for done in results if done.workload == case.workload and is_plain(done) and done.rules <= case.rules]
+    alike = [done for done in results if kin(done) == kin(case) and done.rules < case.rules]
+    found: dict[str, tuple[int, Cell]] = {}
+    for done in plain + alike:
+        found |= {name: (done.rules, cell) for name, cell in results[done].items()}
+    return found
+
+
+def kin(case: Case) -> tuple[object, ...]:
+    """What two cases share that differ in their number of rules alone."""
+    return case.workload, case.hits, case.size, case.changing
+
+
+def is_plain(case: Case) -> bool:
+    return case.hits == "1" and case.size is None and not case.changing
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benches.rules", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="up to 1,000 rules and 30 ms a cell: under a minute")
+    parser.add_argument("--large", action="store_true", help="a million rules too, where a contender can take them")
+    parser.add_argument("--cell", type=float, metavar="SECONDS", help="time to measure one contender on one case in")
+    parser.add_argument("--only", action="append", choices=sorted(WORKLOADS), metavar="WORKLOAD", help="repeatable")
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = arguments()
+    budget = QUICK if asked.quick else Budget(build=60.0) if asked.large else Budget()
+    if asked.cell is not None:
+        budget = Budget(asked.cell, budget.message, budget.build)
+    chosen = [
+        case
+        for case in cases(quick=asked.quick, large=asked.large)
+        if asked.only is None or case.workload in asked.only
+    ]
+    results: dict[Case, dict[str, Cell]] = {}
+    start = time.perf_counter()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as pool:
+        for number, case in enumerate(chosen, 1):
+            if sys.stderr.isatty():
+                print(f"\r{number}/{len(chosen)} {case.workload}, {case.rules:,} rules", end="\x1b[K", file=sys.stderr)
+            late = not asked.large and time.perf_counter() - start > PEERS_UNTIL
+            kinds = OWN if late else peers.EVERYONE
+            cells = pool.submit(measure, case, kinds, before(case, results), budget).result()
+            if late:
+                reason = f"not tried: {PEERS_UNTIL:g} s of the run were over"
+                cells |= {peer.name: Cell(absent=reason) for peer in peers.EVERYONE if peer not in OWN}
+            results[case] = cells
+    print(f"\n{len(chosen)} cases in {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    print(markdown(results, f"turnout {turnout.__version__}, {peers.versions()}", budget.cell))
+
+
+if __name__ == "__main__":
+    main()
