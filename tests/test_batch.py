@@ -204,16 +204,18 @@ def test_other_threads_run_while_a_batch_is_matched() -> None:
 # Routers
 
 
+CONFIG: dict[str, Any] = {
+    "destinations": {name: {} for name in ("a1", "a2", "a3", "b1", "b2")},
+    "pools": {
+        "a": {"policy": "random", "destinations": ["a1", "a2", "a3"]},
+        "b": {"policy": "weighted_round_robin", "destinations": ["b1", "b2"]},
+    },
+}
+
+
 def router_of(**more: Any) -> Router:
     return Router(
-        {
-            "destinations": {name: {} for name in ("a1", "a2", "a3", "b1", "b2")},
-            "pools": {
-                "a": {"policy": "random", "destinations": ["a1", "a2", "a3"]},
-                "b": {"policy": "weighted_round_robin", "destinations": ["b1", "b2"]},
-            },
-            **more.pop("config", {}),
-        },
+        {**CONFIG, **more.pop("config", {})},
         rules=[
             {"id": "a", "when": "message.n % 3 == 0", "to": "a"},
             {"id": "both", "when": "message.n % 3 == 1", "to": ["a", "b"], "mode": "all"},
@@ -302,7 +304,7 @@ def test_a_batch_under_way_finishes_on_the_configuration_it_began_with() -> None
     thread = threading.Thread(target=route)
     thread.start()
     while thread.is_alive():
-        router.reload(router.config)
+        router.reload(CONFIG)
     thread.join()
     assert all(len(seen) == 1 for seen in generations)
 
