@@ -57,7 +57,7 @@ wheel: .venv/installed
 lock: .venv/installed
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
-		--generate-hashes --group dev --extra cli --output-file requirements-dev.lock pyproject.toml
+		--generate-hashes --group dev --extra arrays --extra cli --output-file requirements-dev.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 		--generate-hashes --group bench --output-file requirements-bench.lock pyproject.toml
 

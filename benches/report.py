@@ -1,6 +1,7 @@
 """Prints what the benchmarks measured as one table: time of one step, and the ratio to the group's peer.
 
-Usage: report.py RESULTS.json, as pytest-benchmark wrote it. A round is 1,000 steps. Times are medians.
+Usage: report.py RESULTS.json, as pytest-benchmark wrote it. Times are medians. A group's name begins with the number
+of steps in a round, such as "1,000 decisions".
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-STEPS = 1_000
-PEERS = ("dict of tuples", "random.choices", "the callable awaited")
+PEERS = ("dict of tuples", "first_json in a loop", "random.choices", "the callable awaited")
 NAMES = {
     "test_dispatch": "Router.dispatch",
     "test_bare_await": "the callable awaited",
@@ -32,17 +32,18 @@ def main(path: Path) -> None:
     results = json.loads(path.read_text())
     groups: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for entry in results["benchmarks"]:
-        groups[entry["group"]].append((label(entry), entry["stats"]["median"] / STEPS * 1e6))
+        steps = int(entry["group"].split()[0].replace(",", ""))
+        groups[entry["group"]].append((label(entry), entry["stats"]["median"] / steps * 1e6))
     cpu = results["machine_info"]["cpu"]
     machine = f"{cpu.get('brand_raw', platform.machine())}, {cpu.get('count', '?')} cores"
     print(f"\nMedian of one step; CPython {platform.python_version()}, {machine}\n")
-    print("| of 1,000 in a row | | µs each | beside the peer |")
+    print("| of so many in a row | | µs each | beside the peer |")
     print("|---|---|---:|---:|")
     for group, rows in groups.items():
         peer = next((time for name, time in rows if name in PEERS), None)
         for name, time in sorted(rows, key=lambda row: row[1]):
             ratio = "" if peer is None else f"{time / peer:.2f}"
-            print(f"| {group.removeprefix('1,000 ')} | {name} | {time:.3f} | {ratio} |")
+            print(f"| {group} | {name} | {time:.3f} | {ratio} |")
 
 
 if __name__ == "__main__":

@@ -64,6 +64,14 @@ pub struct ReadError {
     pub problem: String,
 }
 
+impl ReadError {
+    /// The message as a whole is JSON, but no object.
+    pub fn no_object() -> Self {
+        let problem = "a message is a JSON object, {...}; this is another JSON value".to_owned();
+        Self { field: "message".to_owned(), problem }
+    }
+}
+
 /// A pool that cannot be built: no or duplicate destinations, a cap of 0, settings out of range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("pool {pool:?}: {problem}")]

@@ -8,10 +8,13 @@
 //! 4. [`pool`] knows who may receive it; [`balance`] picks one of them.
 //! 5. A [`pool::lease::Lease`] holds the destination until the outcome is known.
 //!
+//! [`batch`] takes many messages through 1 to 3 on all cores.
+//!
 //! Nothing here has a clock or randomness of its own: `now` and a random generator are arguments.
 //! Only the `python` module knows PyO3, and only it is behind the feature `python`.
 
 pub mod balance;
+pub mod batch;
 pub mod error;
 pub mod message;
 pub mod pool;

@@ -41,7 +41,8 @@ RUST_ALLOWED = {
     "pool": {"balance", "stats"},
     "balance": {"stats"},
     "router": {"message", "rules", "pool", "balance", "stats"},
-    "python": {"message", "rules", "pool", "balance", "router", "stats"},
+    "batch": {"message", "rules", "pool", "router"},
+    "python": {"message", "rules", "pool", "balance", "router", "stats", "batch"},
 }
 
 

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, final
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-from .errors import RuleError
+from .errors import MessageError, RuleError, TurnoutError
 
 __all__ = ["Decision", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__", "rule_errors"]
 
@@ -176,8 +178,37 @@ class RuleSet:
         """As :meth:`first`, for JSON bytes; no Python objects are built from them."""
     def all_json(self, raw: bytes) -> list[str]:
         """As :meth:`all`, for JSON bytes."""
-    def first_many(self, messages: Iterable[Any]) -> list[str | Exception | None]:
-        """As :meth:`first` for each message, in order; where one cannot be read stands its MessageError."""
+    def first_many(self, messages: Iterable[Any], *, threads: int | None = None) -> list[str | MessageError | None]:
+        """As :meth:`first` for each message, in order; where one cannot be read stands its MessageError.
+
+        All answers are of the rules there were at the call. If all messages are ``bytes``, they are matched without
+        the GIL on up to ``threads`` threads (None: all cores); Python objects are read one by one, with the GIL.
+
+        Raises:
+            ConfigError: ``threads`` is 0.
+            RuntimeError: matching panicked, a bug in turnout; the same for the other batches.
+        """
+    def first_ndjson(self, raw: bytes, *, threads: int | None = None) -> list[str | MessageError | None]:
+        """As :meth:`first_many`, for newline-delimited JSON: one message a line, ended by LF or CR LF.
+
+        Blank lines (nothing but spaces, tabs, CR) are no messages and have no answer: answer ``k`` is that of the
+        ``k``-th line that is not blank. An error of JSON names its line in ``raw``, from 1, blank ones counted.
+        """
+    def first_arrays(self, columns: Mapping[str, Any], *, threads: int | None = None) -> NDArray[np.int32]:
+        """The first rule that matches each row of columns: its position in :attr:`ids` at the call, -1 for none.
+
+        - ``columns``: one-dimensional numpy arrays (bool, int, uint, float up to 64 bits, text, objects) or lists, of
+          one length, by dotted path below ``message``: ``"order.total"``. A column that is not there is a field that
+          is missing in every row; what a masked array masks, and None, is null. NaN is a number.
+        - ``threads``: as for :meth:`first_many`. Matching needs no GIL; reading text and objects does.
+
+        Columns that no rule names are not read. Needs numpy: ``pip install 'turnout[arrays]'``.
+
+        Raises:
+            MessageError: a column has another length, more dimensions, a dtype or a value that rules cannot read, or
+                a name that is no path; or a row cannot be decided. It names the column and the row.
+            ImportError: numpy is not installed.
+        """
     def add(self, rule: Mapping[str, Any]) -> None:
         """Adds a rule, behind those of equal priority. Raises as the constructor; the set is untouched then."""
     def remove(self, id: str) -> bool:
@@ -281,8 +312,18 @@ class Router:
         """
     def route_json(self, raw: bytes) -> Decision:
         """As :meth:`route`, for JSON bytes; no Python objects are built from them."""
-    def route_many(self, messages: Iterable[Any]) -> list[Decision | Exception]:
-        """As :meth:`route` for each message, in order; what :meth:`route` would raise stands in the message's place."""
+    def route_many(self, messages: Iterable[Any], *, threads: int | None = None) -> list[Decision | TurnoutError]:
+        """As :meth:`route` for each message, in order; what :meth:`route` would raise stands in the message's place.
+
+        If all messages are ``bytes``, they are matched without the GIL on up to ``threads`` threads (None: all
+        cores), on one configuration and the live facts at the call; then destinations are picked, and custom rules
+        asked, in order on the calling thread, as a loop of :meth:`route` would. Python objects are routed one by one.
+
+        Raises:
+            ConfigError: ``threads`` is 0.
+        """
+    def route_ndjson(self, raw: bytes, *, threads: int | None = None) -> list[Decision | TurnoutError]:
+        """As :meth:`route_many`, for newline-delimited JSON, whose lines are those of :meth:`RuleSet.first_ndjson`."""
     def acquire(self, message: Any) -> Lease:
         """Decides, and holds the destination. Raises as :meth:`route`; TurnoutError for a route of mode ``all``."""
     def acquire_all(self, message: Any) -> list[Lease]:

@@ -35,7 +35,8 @@ CustomRule: TypeAlias = Callable[[Any], Awaitable[str | None] | str | None]
 class Router(_core.Router):
     """Routes messages by rules to pools of destinations, and delivers them.
 
-    Deciding (``route``, ``route_json``, ``route_many``, ``acquire``, ``explain``) works at once, from any thread.
+    Deciding (``route``, ``route_json``, ``route_many``, ``route_ndjson``, ``acquire``, ``explain``) works at once, from
+    any thread.
     Delivering (``dispatch``, ``accept``, ``join``) works inside ``async with router:``.
     """
 

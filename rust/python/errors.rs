@@ -70,10 +70,7 @@ pub(super) fn json_error(error: &JsonError) -> PyErr {
 }
 
 pub(super) fn match_error(error: MatchError) -> PyErr {
-    match error {
-        MatchError::Read { error, .. } => read_error(error),
-        MatchError::Steps { .. } => message_error("message", error.to_string()),
-    }
+    read_error(error.into())
 }
 
 pub(super) fn no_destination(error: NoDestination) -> PyErr {

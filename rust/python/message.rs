@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use super::convert::{self, Child, Held};
-use super::errors::{json_error, message_error};
+use super::errors::{json_error, message_error, read_error};
 use crate::error::ReadError;
 use crate::message::json::JsonMessage;
 use crate::message::path::{FieldId, FieldTable};
@@ -141,10 +141,7 @@ pub(super) fn with_json<C: Compiled, T>(
 ) -> PyResult<T> {
     let message = JsonMessage::parse(bytes, compiled.program().paths()).map_err(|error| json_error(&error))?;
     if !message.is_object() {
-        return Err(message_error(
-            "message",
-            "a message is a JSON object, {...}; this is another JSON value".to_owned(),
-        ));
+        return Err(read_error(ReadError::no_object()));
     }
     read(compiled, &message)
 }

@@ -4,6 +4,8 @@
 //! is frozen; what changes is behind atomics, so all of it is safe without a GIL. Errors become the exceptions
 //! of `turnout.errors`.
 
+mod arrays;
+mod batch;
 mod convert;
 mod decision;
 mod errors;

@@ -1,5 +1,7 @@
 //! The router's half in Rust: one live snapshot, swapped on reload, and one call a decision.
 
+mod batch;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -8,12 +10,10 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::decision::{self, Decision, Plan};
-use super::errors::{
-    build_error, config_error, is_ours, match_error, no_destination, no_route, read_error, turnout_error,
-};
+use super::errors::{build_error, config_error, match_error, no_destination, no_route, read_error, turnout_error};
 use super::lease::Lease;
 use super::message::{Keys, with_message};
 use super::pool::{destination_state, known};
@@ -67,6 +67,11 @@ impl Router {
                 let classification = snapshot.classification(fields).map_err(read_error)?;
                 Ok((snapshot.resolve(fields, start, at).map_err(match_error)?, classification))
             })?;
+        self.answer(live, resolution, classification)
+    }
+
+    /// What the stages said, counted.
+    fn answer(&self, live: &Live, resolution: Resolution, classification: u8) -> PyResult<Answer> {
         match resolution {
             Resolution::Route(origin, target) => {
                 live.snapshot.count(&origin);
@@ -86,16 +91,28 @@ impl Router {
     fn plan(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, at: Nanos) -> PyResult<Fixed> {
         let router = slf.get();
         let live = router.live.load();
-        let mut start = 0;
+        let answer = router.ask(&live, message, 0, at)?;
+        Self::finish(slf, &live, || message.clone(), answer, at)
+    }
+
+    /// The plan that an answer leads to: custom rules are asked, and the stages behind them, until there is one.
+    fn finish<'py>(
+        slf: &Bound<'py, Self>,
+        live: &Live,
+        message: impl Fn() -> Bound<'py, PyAny>,
+        mut answer: Answer,
+        at: Nanos,
+    ) -> PyResult<Fixed> {
         loop {
-            match router.ask(&live, message, start, at)? {
+            match answer {
                 Answer::Plan(plan) => return Ok(plan),
                 Answer::Custom { resume, classification } => {
-                    let found = slf.call_method1(intern!(slf.py(), "_custom_rules"), (message,))?;
+                    let message = message();
+                    let found = slf.call_method1(intern!(slf.py(), "_custom_rules"), (&message,))?;
                     if let Some((rule, target)) = found.extract::<Option<(String, String)>>()? {
-                        return Self::custom_plan(&live, &rule, &target, classification);
+                        return Self::custom_plan(live, &rule, &target, classification);
                     }
-                    start = resume;
+                    answer = slf.get().ask(live, &message, resume, at)?;
                 }
             }
         }
@@ -119,10 +136,16 @@ impl Router {
 
     fn decide(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>) -> PyResult<Decision> {
         let at = now();
-        let router = slf.get();
         let plan = Self::plan(slf, message, at)?;
-        let mut random = router.dice.roll();
-        let decision = match &plan.target {
+        let decision = slf.get().select(plan, at)?;
+        slf.get().count(at);
+        Ok(decision)
+    }
+
+    /// Picks the destinations of a plan.
+    fn select(&self, plan: Fixed, at: Nanos) -> PyResult<Decision> {
+        let mut random = self.dice.roll();
+        Ok(match &plan.target {
             Target::DeadLetter => Decision::new(Arc::new(plan), None, Box::default()),
             Target::Pools(pools, Mode::All { quorum }) => {
                 let mut choices = Vec::with_capacity(pools.len());
@@ -143,9 +166,7 @@ impl Router {
                 let choice = plan.select(None, &[], at, &mut random).map_err(no_destination)?;
                 Decision::new(Arc::new(plan), Some(choice), Box::default())
             }
-        };
-        router.count(at);
-        Ok(decision)
+        })
     }
 }
 
@@ -172,21 +193,26 @@ impl Router {
         Self::decide(slf, message)
     }
 
-    fn route_json(slf: &Bound<'_, Self>, raw: &Bound<'_, pyo3::types::PyBytes>) -> PyResult<Decision> {
+    fn route_json(slf: &Bound<'_, Self>, raw: &Bound<'_, PyBytes>) -> PyResult<Decision> {
         Self::decide(slf, raw.as_any())
     }
 
-    fn route_many<'py>(slf: &Bound<'py, Self>, messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let py = slf.py();
-        let answers = PyList::empty(py);
-        for message in messages.try_iter()? {
-            match Self::decide(slf, &message?) {
-                Ok(decision) => answers.append(Bound::new(py, decision)?)?,
-                Err(error) if is_ours(py, &error) => answers.append(error.into_value(py))?,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(answers)
+    #[pyo3(signature = (messages, *, threads = None))]
+    fn route_many<'py>(
+        slf: &Bound<'py, Self>,
+        messages: &Bound<'py, PyAny>,
+        threads: Option<usize>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        batch::route_many(slf, messages, threads)
+    }
+
+    #[pyo3(signature = (raw, *, threads = None))]
+    fn route_ndjson<'py>(
+        slf: &Bound<'py, Self>,
+        raw: &Bound<'py, PyBytes>,
+        threads: Option<usize>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        batch::route_ndjson(slf, raw, threads)
     }
 
     fn acquire(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>) -> PyResult<Lease> {

@@ -1,16 +1,19 @@
 //! `RuleSet`: the matcher alone.
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyDict, PyList, PyMapping, PyString};
 
-use super::errors::{is_ours, match_error, rule_error, rule_errors as raised};
+use super::convert::Held;
+use super::errors::{match_error, rule_error, rule_errors as raised};
 use super::message::{Keys, with_json, with_message};
-use super::spec;
+use super::{arrays, batch, spec};
+use crate::batch::lines::Line;
 use crate::message::Fields;
 use crate::router::ROOTS as ROUTER_ROOTS;
 use crate::rules::limits::Limits;
@@ -26,6 +29,18 @@ pub(super) fn rule_errors<'py>(rules: &Bound<'py, PyAny>) -> PyResult<Bound<'py,
     let sources = rules.try_iter()?.map(|rule| spec::rule_source(&rule?)).collect::<PyResult<Vec<_>>>()?;
     let built = py.detach(|| Program::build(sources, &ROUTER_ROOTS, Limits::default()));
     PyList::new(py, built.err().unwrap_or_default().into_iter().map(|error| rule_error(error).into_value(py)))
+}
+
+/// The place of each rule in the order in which they are tried, by its number in the program; -1 for numbers not given.
+fn places(program: &Program) -> Vec<i32> {
+    let mut places = Vec::new();
+    for (place, (number, _)) in (0..).zip(program.numbered()) {
+        if number >= places.len() {
+            places.resize(number + 1, -1);
+        }
+        places[number] = place;
+    }
+    places
 }
 
 /// One state of the set: readers hold it while they match, writers put another in its place.
@@ -80,6 +95,22 @@ impl RuleSet {
     }
 }
 
+/// The first match of each raw message, by id; what is no message is an error in its place.
+fn first_of_lines<'py>(
+    py: Python<'py>,
+    program: &Program,
+    lines: &[Line<'_>],
+    threads: NonZeroUsize,
+) -> PyResult<Bound<'py, PyList>> {
+    let found = batch::each(py, lines.len(), threads, |number| crate::batch::first(program, &lines[number]))?;
+    let answers = found.into_iter().map(|found| match batch::raised(found) {
+        Ok(Some(position)) => RuleSet::id(py, program, position).into_any(),
+        Ok(None) => py.None().into_bound(py),
+        Err(error) => error.into_value(py).into_bound(py).into_any(),
+    });
+    PyList::new(py, answers)
+}
+
 #[pymethods]
 impl RuleSet {
     #[new]
@@ -119,17 +150,55 @@ impl RuleSet {
         with_json(raw, &compiled.program, |program, fields| Self::all_of(py, program, fields))
     }
 
-    fn first_many<'py>(&self, messages: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (messages, *, threads = None))]
+    fn first_many<'py>(&self, messages: &Bound<'py, PyAny>, threads: Option<usize>) -> PyResult<Bound<'py, PyList>> {
         let py = messages.py();
+        let threads = batch::threads(threads)?;
+        let messages = batch::gathered(messages)?;
+        let compiled = self.compiled.load_full();
+        if let Some(lines) = batch::raw(&messages) {
+            return first_of_lines(py, &compiled.program, &lines, threads);
+        }
         let answers = PyList::empty(py);
-        for message in messages.try_iter()? {
-            match self.first(&message?) {
-                Ok(found) => answers.append(found)?,
-                Err(error) if is_ours(py, &error) => answers.append(error.into_value(py))?,
-                Err(error) => return Err(error),
-            }
+        for message in &messages {
+            let answer = with_message(message, &compiled.keys, &compiled.program, |program, fields| {
+                Self::first_of(py, program, fields)
+            });
+            batch::append(&answers, answer)?;
         }
         Ok(answers)
+    }
+
+    #[pyo3(signature = (raw, *, threads = None))]
+    fn first_ndjson<'py>(&self, py: Python<'py>, raw: &[u8], threads: Option<usize>) -> PyResult<Bound<'py, PyList>> {
+        let threads = batch::threads(threads)?;
+        let compiled = self.compiled.load_full();
+        first_of_lines(py, &compiled.program, &batch::ndjson(py, raw), threads)
+    }
+
+    #[pyo3(signature = (columns, *, threads = None))]
+    fn first_arrays<'py>(
+        &self,
+        columns: &Bound<'py, PyMapping>,
+        threads: Option<usize>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = columns.py();
+        let threads = batch::threads(threads)?;
+        let numpy = arrays::numpy(py)?;
+        let compiled = self.compiled.load_full();
+        let program = &compiled.program;
+        let held = Held::default();
+        let (columns, rows) = arrays::columns(&numpy, columns, program, &held)?;
+        let found = batch::each(py, rows, threads, |row| {
+            crate::batch::first_of_row(program, &columns, row).map_err(|mut error| {
+                error.problem = format!("row {row}: {}", error.problem);
+                error
+            })
+        })?;
+        let places = places(program);
+        let place = |found: Option<usize>| found.and_then(|number| places.get(number).copied()).unwrap_or(-1);
+        let found = found.into_iter().map(|found| batch::raised(found).map(place)).collect::<PyResult<Vec<_>>>()?;
+        arrays::numbers(&numpy, &found)
     }
 
     fn add(&self, rule: &Bound<'_, PyAny>) -> PyResult<()> {
