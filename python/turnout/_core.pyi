@@ -174,21 +174,38 @@ class RuleSet:
         """
     def all(self, message: Any) -> list[str]:
         """Ids of all rules that match, best first. Raises as :meth:`first`."""
-    def first_json(self, raw: bytes) -> str | None:
-        """As :meth:`first`, for JSON bytes; no Python objects are built from them."""
-    def all_json(self, raw: bytes) -> list[str]:
-        """As :meth:`all`, for JSON bytes."""
-    def first_many(self, messages: Iterable[Any], *, threads: int | None = None) -> list[str | MessageError | None]:
+    def first_json(self, raw: bytes, *, strict: bool = False) -> str | None:
+        """As :meth:`first`, for JSON bytes; no Python objects are built from them.
+
+        The whole text is checked, also behind the last field that a rule names: UTF-8, the grammar of RFC 8259 (no
+        ``NaN``), nesting of at most 128 levels, nothing behind the object. Of a key that comes twice the last counts,
+        with all below it. A field that a rule needs is an error if it is an integer beyond 64 bits, a number beyond a
+        double's range or text with half of a surrogate pair; in other fields these do not matter.
+
+        With ``strict`` a key that comes twice in one object and half of a surrogate pair are errors wherever they
+        stand, as I-JSON (RFC 7493) has it; numbers are not affected. It costs up to four times the check.
+
+        Raises:
+            MessageError: as :meth:`first`; of what is no JSON it names line, column and byte.
+        """
+    def all_json(self, raw: bytes, *, strict: bool = False) -> list[str]:
+        """As :meth:`all`, for JSON bytes, checked as by :meth:`first_json`."""
+    def first_many(
+        self, messages: Iterable[Any], *, strict: bool = False, threads: int | None = None
+    ) -> list[str | MessageError | None]:
         """As :meth:`first` for each message, in order; where one cannot be read stands its MessageError.
 
         All answers are of the rules there were at the call. If all messages are ``bytes``, they are matched without
         the GIL on up to ``threads`` threads (None: all cores); Python objects are read one by one, with the GIL.
+        ``strict`` is about ``bytes``, and means what it means for :meth:`first_json`; the same for the other batches.
 
         Raises:
             ConfigError: ``threads`` is 0.
             RuntimeError: matching panicked, a bug in turnout; the same for the other batches.
         """
-    def first_ndjson(self, raw: bytes, *, threads: int | None = None) -> list[str | MessageError | None]:
+    def first_ndjson(
+        self, raw: bytes, *, strict: bool = False, threads: int | None = None
+    ) -> list[str | MessageError | None]:
         """As :meth:`first_many`, for newline-delimited JSON: one message a line, ended by LF or CR LF.
 
         Blank lines (nothing but spaces, tabs, CR) are no messages and have no answer: answer ``k`` is that of the
@@ -310,19 +327,24 @@ class Router:
             NoDestinationError: no destination of the route may receive the message now.
             TurnoutError: an async custom rule was reached.
         """
-    def route_json(self, raw: bytes) -> Decision:
-        """As :meth:`route`, for JSON bytes; no Python objects are built from them."""
-    def route_many(self, messages: Iterable[Any], *, threads: int | None = None) -> list[Decision | TurnoutError]:
+    def route_json(self, raw: bytes, *, strict: bool = False) -> Decision:
+        """As :meth:`route`, for JSON bytes, checked as by :meth:`RuleSet.first_json`; no Python objects are built."""
+    def route_many(
+        self, messages: Iterable[Any], *, strict: bool = False, threads: int | None = None
+    ) -> list[Decision | TurnoutError]:
         """As :meth:`route` for each message, in order; what :meth:`route` would raise stands in the message's place.
 
         If all messages are ``bytes``, they are matched without the GIL on up to ``threads`` threads (None: all
         cores), on one configuration and the live facts at the call; then destinations are picked, and custom rules
         asked, in order on the calling thread, as a loop of :meth:`route` would. Python objects are routed one by one.
+        ``strict`` is about ``bytes``, as for :meth:`route_json`.
 
         Raises:
             ConfigError: ``threads`` is 0.
         """
-    def route_ndjson(self, raw: bytes, *, threads: int | None = None) -> list[Decision | TurnoutError]:
+    def route_ndjson(
+        self, raw: bytes, *, strict: bool = False, threads: int | None = None
+    ) -> list[Decision | TurnoutError]:
         """As :meth:`route_many`, for newline-delimited JSON, whose lines are those of :meth:`RuleSet.first_ndjson`."""
     def acquire(self, message: Any) -> Lease:
         """Decides, and holds the destination. Raises as :meth:`route`; TurnoutError for a route of mode ``all``."""

@@ -12,7 +12,7 @@ pub mod lines;
 pub mod share;
 
 use crate::error::ReadError;
-use crate::message::json::JsonMessage;
+use crate::message::json::{Check, JsonMessage};
 use crate::pool::Nanos;
 use crate::router::{Resolution, Snapshot};
 use crate::rules::matcher::MatchError;
@@ -26,9 +26,9 @@ pub type Answer<T> = Result<T, Box<ReadError>>;
 /// The first rule that matches a raw message, as its number in the program.
 ///
 /// # Errors
-/// [`ReadError`] if it is no JSON object, or a field that is needed cannot be read.
-pub fn first(program: &Program, line: &Line<'_>) -> Answer<Option<usize>> {
-    let message = parse(line, program)?;
+/// [`ReadError`] if it is no JSON object, does not pass `check`, or a field that is needed cannot be read.
+pub fn first(program: &Program, line: &Line<'_>, check: Check) -> Answer<Option<usize>> {
+    let message = parse(line, program, check)?;
     Ok(program.first(&message).map_err(ReadError::from)?)
 }
 
@@ -36,8 +36,8 @@ pub fn first(program: &Program, line: &Line<'_>) -> Answer<Option<usize>> {
 ///
 /// # Errors
 /// As [`first`].
-pub fn resolve(snapshot: &Snapshot, line: &Line<'_>, now: Nanos) -> Answer<(Resolution, u8)> {
-    let message = parse(line, snapshot.program())?;
+pub fn resolve(snapshot: &Snapshot, line: &Line<'_>, check: Check, now: Nanos) -> Answer<(Resolution, u8)> {
+    let message = parse(line, snapshot.program(), check)?;
     let classification = snapshot.classification(&message)?;
     let resolution = snapshot.resolve(&message, 0, now).map_err(ReadError::from)?;
     Ok((resolution, classification))
@@ -62,8 +62,8 @@ impl From<MatchError> for ReadError {
 }
 
 /// The message that a line is; errors say where in the whole text.
-fn parse<'m>(line: &Line<'m>, program: &'m Program) -> Answer<JsonMessage<'m>> {
-    let message = JsonMessage::parse(line.bytes, program.paths()).map_err(|mut error| {
+fn parse<'m>(line: &Line<'m>, program: &'m Program, check: Check) -> Answer<JsonMessage<'m>> {
+    let message = JsonMessage::checked(line.bytes, program.paths(), check).map_err(|mut error| {
         error.line += line.before;
         ReadError { field: "message".to_owned(), problem: error.to_string() }
     })?;
@@ -87,7 +87,7 @@ mod tests {
         let raw = b"{\"x\":1}\n\n{\"x\":2}\r\n{\"x\": \n[1]\n{\"x\":99999999999999999999}\n{\"x\":1}";
         let found: Vec<_> = lines::of(raw)
             .iter()
-            .map(|line| match first(&program, line) {
+            .map(|line| match first(&program, line, Check::Grammar) {
                 Ok(found) => format!("{found:?}"),
                 Err(error) => error.to_string(),
             })

@@ -3,14 +3,20 @@
 //! One pass checks the whole text and notes where the fields that rules name start ([`Paths`]); a field is converted
 //! when it is read, its text borrowed from the bytes unless it has escapes. Fields that no rule names cost a scan.
 //!
-//! - The whole message is checked, also behind the last field that is named: half a message is never routed.
-//! - A key that comes twice: the last one counts, with all that is below it.
-//! - `NaN` and `Infinity` are not JSON. Nesting is limited to [`MAX_DEPTH`](super::value::MAX_DEPTH) levels.
-//! - An integer beyond 64 bits, a number beyond the range of a double, and text with half of a surrogate pair are
-//!   JSON but no values: reading such a field is a [`ReadError`], other fields are not touched by it.
+//! - The whole message is checked against the grammar, also behind the last field that is named: half a message is
+//!   never routed. `NaN` and `Infinity` are not JSON. Nesting is limited to
+//!   [`MAX_DEPTH`](super::value::MAX_DEPTH) levels.
+//! - A key that comes twice: the last one counts, with all that is below it. [`Check::Strict`] refuses it.
+//! - Half of a surrogate pair: reading such a text is a [`ReadError`], other fields are not touched by it, and a key
+//!   with it is no rule's. [`Check::Strict`] refuses it, wherever it stands.
+//! - An integer beyond 64 bits and a number beyond the range of a double are JSON but no values: reading such a field
+//!   is a [`ReadError`], other fields are not touched by it.
 //!
 //! Cost: linear in the bytes, two passes (UTF-8, then JSON); one allocation, of four bytes for each node of the tree.
+//! [`Check::Strict`] remembers the keys of the objects that are open: expected O(1) a key, memory for objects of more
+//! than eight keys.
 
+mod keys;
 mod paths;
 mod scan;
 
@@ -25,11 +31,21 @@ use super::value::Value;
 use super::{Fields, Read};
 use crate::error::ReadError;
 
+/// What of a message is checked, besides that it is UTF-8 and keeps to the grammar of RFC 8259.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Check {
+    /// Nothing more: of a key that comes twice the last one counts.
+    #[default]
+    Grammar,
+    /// All that I-JSON (RFC 7493) demands: no object has a key twice, no text half of a surrogate pair.
+    Strict,
+}
+
 /// Bytes that are no JSON message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {problem}")]
+#[error("line {line}, column {column} (byte {offset} of the message): {problem}")]
 pub struct JsonError {
-    /// Byte offset.
+    /// Byte offset, from 0.
     pub offset: usize,
     /// Line, from 1.
     pub line: usize,
@@ -69,19 +85,29 @@ pub struct JsonMessage<'m> {
 }
 
 impl<'m> JsonMessage<'m> {
+    /// As [`JsonMessage::checked`], with [`Check::Grammar`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse(bytes: &'m [u8], paths: &'m Paths) -> Result<Self, JsonError> {
+        Self::checked(bytes, paths, Check::Grammar)
+    }
+
     /// Checks `bytes` and finds the fields of `paths`.
     ///
     /// # Errors
-    /// [`JsonError`] if the bytes are not one JSON value in UTF-8, or 4 GiB or more.
-    pub fn parse(bytes: &'m [u8], paths: &'m Paths) -> Result<Self, JsonError> {
+    /// [`JsonError`] if the bytes are not one JSON value in UTF-8, do not pass `check`, or are 4 GiB or more.
+    pub fn checked(bytes: &'m [u8], paths: &'m Paths, check: Check) -> Result<Self, JsonError> {
         let text = utf8(bytes)?;
         if u32::try_from(text.len()).is_err() {
             return Err(JsonError::new(bytes, 0, "a message of 4 GiB or more"));
         }
         let mut starts = vec![0; paths.nodes()];
-        let mut scanner = Scanner::new(text, 0);
-        walk(&mut scanner, paths, 0, 0, &mut starts).map_err(|fault| JsonError::of(text, &fault))?;
-        scanner.end().map_err(|fault| JsonError::of(text, &fault))?;
+        let walked = match check {
+            Check::Grammar => walk_all(Scanner::lenient(text, 0), paths, &mut starts),
+            Check::Strict => walk_all(Scanner::strict(text), paths, &mut starts),
+        };
+        walked.map_err(|fault| JsonError::of(text, &fault))?;
         Ok(Self { text, paths, starts })
     }
 
@@ -101,7 +127,7 @@ impl<'m> JsonMessage<'m> {
 
     fn read_node(&self, node: Node, field: FieldId) -> Result<Read<'m>, ReadError> {
         if let Some(start) = self.start(node) {
-            return Scanner::new(self.text, start)
+            return Scanner::lenient(self.text, start)
                 .value(self.paths.depth(node))
                 .map(Read::Value)
                 .map_err(|fault| ReadError { field: self.paths.name(field), problem: fault.to_string() });
@@ -122,9 +148,19 @@ impl<'m> JsonMessage<'m> {
     }
 }
 
+/// Steps over the whole text, noting where the nodes of `paths` start.
+fn walk_all<const STRICT: bool>(
+    mut scanner: Scanner<'_, STRICT>,
+    paths: &Paths,
+    starts: &mut [u32],
+) -> Result<(), Fault> {
+    walk(&mut scanner, paths, 0, 0, starts)?;
+    scanner.end()
+}
+
 /// Steps over the value at `node`, noting where the nodes below it start.
-fn walk<'m>(
-    scanner: &mut Scanner<'m>,
+fn walk<const STRICT: bool>(
+    scanner: &mut Scanner<'_, STRICT>,
     paths: &Paths,
     node: Node,
     depth: usize,
@@ -179,14 +215,14 @@ impl<'m> Fields<'m> for JsonMessage<'m> {
 /// [`JsonError`] if the bytes are not one JSON value in UTF-8, or hold what is no value of the message model.
 pub fn value(bytes: &[u8]) -> Result<Value<'_>, JsonError> {
     let text = utf8(bytes)?;
-    let mut scanner = Scanner::new(text, 0);
+    let mut scanner = Scanner::lenient(text, 0);
     let value = scanner.value(0).map_err(|fault| JsonError::of(text, &fault))?;
     scanner.end().map_err(|fault| JsonError::of(text, &fault))?;
     Ok(value)
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, JsonError> {
-    std::str::from_utf8(bytes)
+    simdutf8::compat::from_utf8(bytes)
         .map_err(|error| JsonError::new(bytes, error.valid_up_to(), "bytes that are no UTF-8; send JSON in UTF-8"))
 }
 

@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PyString};
 use super::convert::{self, Child, Held};
 use super::errors::{json_error, message_error, read_error};
 use crate::error::ReadError;
-use crate::message::json::JsonMessage;
+use crate::message::json::{Check, JsonMessage};
 use crate::message::path::{FieldId, FieldTable};
 use crate::message::{Fields, Read};
 use crate::router::Snapshot;
@@ -110,17 +110,23 @@ impl Compiled for Snapshot {
     }
 }
 
-/// Calls `read` with the message behind a Python object: JSON bytes, or anything with named fields.
+/// How `strict` asks for raw JSON to be checked.
+pub(super) fn check(strict: bool) -> Check {
+    if strict { Check::Strict } else { Check::Grammar }
+}
+
+/// Calls `read` with the message behind a Python object: JSON bytes, held to `check`, or anything with named fields.
 ///
 /// The compiled rules are handed through, since what a message lends and what rules lend live equally long.
 pub(super) fn with_message<C: Compiled, T>(
     object: &Bound<'_, PyAny>,
     keys: &Keys,
     compiled: &C,
+    check: Check,
     read: impl for<'m> FnOnce(&'m C, &dyn Fields<'m>) -> PyResult<T>,
 ) -> PyResult<T> {
     if let Ok(bytes) = object.cast::<PyBytes>() {
-        return with_json(bytes.as_bytes(), compiled, read);
+        return with_json(bytes.as_bytes(), compiled, check, read);
     }
     if !convert::is_message(object) {
         let problem = format!(
@@ -137,9 +143,10 @@ pub(super) fn with_message<C: Compiled, T>(
 pub(super) fn with_json<C: Compiled, T>(
     bytes: &[u8],
     compiled: &C,
+    check: Check,
     read: impl for<'m> FnOnce(&'m C, &dyn Fields<'m>) -> PyResult<T>,
 ) -> PyResult<T> {
-    let message = JsonMessage::parse(bytes, compiled.program().paths()).map_err(|error| json_error(&error))?;
+    let message = JsonMessage::checked(bytes, compiled.program().paths(), check).map_err(|error| json_error(&error))?;
     if !message.is_object() {
         return Err(read_error(ReadError::no_object()));
     }

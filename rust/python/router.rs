@@ -15,9 +15,10 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use super::decision::{self, Decision, Plan};
 use super::errors::{build_error, config_error, match_error, no_destination, no_route, read_error, turnout_error};
 use super::lease::Lease;
-use super::message::{Keys, with_message};
+use super::message::{Keys, check, with_message};
 use super::pool::{destination_state, known};
 use super::{Dice, now, seconds, spec, unix_seconds};
+use crate::message::json::Check;
 use crate::pool::{Nanos, Registry};
 use crate::router::{CLASSIFICATIONS, Choice, Mode, Origin, Plan as Fixed, Resolution, Snapshot, Target};
 use crate::stats::Histogram;
@@ -61,9 +62,9 @@ fn live(py: Python<'_>, spec: &Bound<'_, PyAny>, registry: &Arc<Registry>, old: 
 
 impl Router {
     /// Asks the stages from number `start` on; an error that there is no route where there is none.
-    fn ask(&self, live: &Live, message: &Bound<'_, PyAny>, start: usize, at: Nanos) -> PyResult<Answer> {
+    fn ask(&self, live: &Live, message: &Bound<'_, PyAny>, check: Check, start: usize, at: Nanos) -> PyResult<Answer> {
         let (resolution, classification) =
-            with_message(message, &live.keys, live.snapshot.as_ref(), |snapshot, fields| {
+            with_message(message, &live.keys, live.snapshot.as_ref(), check, |snapshot, fields| {
                 let classification = snapshot.classification(fields).map_err(read_error)?;
                 Ok((snapshot.resolve(fields, start, at).map_err(match_error)?, classification))
             })?;
@@ -88,10 +89,10 @@ impl Router {
     }
 
     /// The plan for a message, custom rules included, which `_custom_rules` of the Python class runs.
-    fn plan(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, at: Nanos) -> PyResult<Fixed> {
+    fn plan(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, check: Check, at: Nanos) -> PyResult<Fixed> {
         let router = slf.get();
         let live = router.live.load();
-        let answer = router.ask(&live, message, 0, at)?;
+        let answer = router.ask(&live, message, check, 0, at)?;
         Self::finish(slf, &live, || message.clone(), answer, at)
     }
 
@@ -112,7 +113,8 @@ impl Router {
                     if let Some((rule, target)) = found.extract::<Option<(String, String)>>()? {
                         return Self::custom_plan(live, &rule, &target, classification);
                     }
-                    answer = slf.get().ask(live, &message, resume, at)?;
+                    // The first asking checked it as the caller wants it.
+                    answer = slf.get().ask(live, &message, Check::Grammar, resume, at)?;
                 }
             }
         }
@@ -134,9 +136,9 @@ impl Router {
         }
     }
 
-    fn decide(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>) -> PyResult<Decision> {
+    fn decide(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, check: Check) -> PyResult<Decision> {
         let at = now();
-        let plan = Self::plan(slf, message, at)?;
+        let plan = Self::plan(slf, message, check, at)?;
         let decision = slf.get().select(plan, at)?;
         slf.get().count(at);
         Ok(decision)
@@ -190,35 +192,38 @@ impl Router {
     }
 
     fn route(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>) -> PyResult<Decision> {
-        Self::decide(slf, message)
+        Self::decide(slf, message, Check::Grammar)
     }
 
-    fn route_json(slf: &Bound<'_, Self>, raw: &Bound<'_, PyBytes>) -> PyResult<Decision> {
-        Self::decide(slf, raw.as_any())
+    #[pyo3(signature = (raw, *, strict = false))]
+    fn route_json(slf: &Bound<'_, Self>, raw: &Bound<'_, PyBytes>, strict: bool) -> PyResult<Decision> {
+        Self::decide(slf, raw.as_any(), check(strict))
     }
 
-    #[pyo3(signature = (messages, *, threads = None))]
+    #[pyo3(signature = (messages, *, strict = false, threads = None))]
     fn route_many<'py>(
         slf: &Bound<'py, Self>,
         messages: &Bound<'py, PyAny>,
+        strict: bool,
         threads: Option<usize>,
     ) -> PyResult<Bound<'py, PyList>> {
-        batch::route_many(slf, messages, threads)
+        batch::route_many(slf, messages, check(strict), threads)
     }
 
-    #[pyo3(signature = (raw, *, threads = None))]
+    #[pyo3(signature = (raw, *, strict = false, threads = None))]
     fn route_ndjson<'py>(
         slf: &Bound<'py, Self>,
         raw: &Bound<'py, PyBytes>,
+        strict: bool,
         threads: Option<usize>,
     ) -> PyResult<Bound<'py, PyList>> {
-        batch::route_ndjson(slf, raw, threads)
+        batch::route_ndjson(slf, raw, check(strict), threads)
     }
 
     fn acquire(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>) -> PyResult<Lease> {
         let at = now();
         let router = slf.get();
-        let plan = Self::plan(slf, message, at)?;
+        let plan = Self::plan(slf, message, Check::Grammar, at)?;
         if matches!(plan.target, Target::Pools(_, Mode::All { .. })) {
             return Err(turnout_error(
                 "the route's mode is `all`, which takes one lease a pool; use acquire_all, or dispatch".to_owned(),
@@ -232,7 +237,7 @@ impl Router {
     fn acquire_all<'py>(slf: &Bound<'py, Self>, message: &Bound<'py, PyAny>) -> PyResult<Vec<Lease>> {
         let at = now();
         let router = slf.get();
-        let plan = Arc::new(Self::plan(slf, message, at)?);
+        let plan = Arc::new(Self::plan(slf, message, Check::Grammar, at)?);
         let branches = match &plan.target {
             Target::Pools(pools, Mode::All { .. }) => (0..pools.len()).map(Some).collect(),
             _ => vec![None],
@@ -248,7 +253,7 @@ impl Router {
     fn _plan(&self, message: &Bound<'_, PyAny>, start: usize) -> PyResult<Plan> {
         let at = now();
         let live = self.live.load();
-        let (fixed, resume) = match self.ask(&live, message, start, at)? {
+        let (fixed, resume) = match self.ask(&live, message, Check::Grammar, start, at)? {
             Answer::Plan(plan) => {
                 self.count(at);
                 (plan, None)
@@ -266,9 +271,10 @@ impl Router {
     fn _stage<'py>(&self, message: &Bound<'py, PyAny>, start: usize) -> PyResult<Bound<'py, PyAny>> {
         let py = message.py();
         let live = self.live.load();
-        let resolution = with_message(message, &live.keys, live.snapshot.as_ref(), |snapshot, fields| {
-            snapshot.resolve(fields, start, now()).map_err(match_error)
-        })?;
+        let resolution =
+            with_message(message, &live.keys, live.snapshot.as_ref(), Check::Grammar, |snapshot, fields| {
+                snapshot.resolve(fields, start, now()).map_err(match_error)
+            })?;
         match resolution {
             Resolution::Route(origin, _) => Ok(decision::stage_name(&origin).into_pyobject(py)?.into_any()),
             Resolution::Custom { resume } => Ok(resume.into_pyobject(py)?.into_any()),
@@ -279,9 +285,10 @@ impl Router {
     fn _plan_to(&self, message: &Bound<'_, PyAny>, target: &str, rule: &str) -> PyResult<Plan> {
         let at = now();
         let live = self.live.load();
-        let classification = with_message(message, &live.keys, live.snapshot.as_ref(), |snapshot, fields| {
-            snapshot.classification(fields).map_err(read_error)
-        })?;
+        let classification =
+            with_message(message, &live.keys, live.snapshot.as_ref(), Check::Grammar, |snapshot, fields| {
+                snapshot.classification(fields).map_err(read_error)
+            })?;
         let plan = Self::custom_plan(&live, rule, target, classification)?;
         self.count(at);
         Ok(Plan::new(Arc::new(plan), None, Arc::clone(&self.dice)))
@@ -289,7 +296,7 @@ impl Router {
 
     fn _explain<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let live = self.live.load();
-        with_message(message, &live.keys, live.snapshot.as_ref(), |snapshot, fields| {
+        with_message(message, &live.keys, live.snapshot.as_ref(), Check::Grammar, |snapshot, fields| {
             let explanation = snapshot.explain(fields, now());
             spec::explanation(message.py(), snapshot.program(), &explanation)
         })

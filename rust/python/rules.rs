@@ -11,10 +11,11 @@ use pyo3::types::{PyDict, PyList, PyMapping, PyString};
 
 use super::convert::Held;
 use super::errors::{match_error, rule_error, rule_errors as raised};
-use super::message::{Keys, with_json, with_message};
+use super::message::{Keys, check, with_json, with_message};
 use super::{arrays, batch, spec};
 use crate::batch::lines::Line;
 use crate::message::Fields;
+use crate::message::json::Check;
 use crate::router::ROOTS as ROUTER_ROOTS;
 use crate::rules::limits::Limits;
 use crate::rules::program::{Program, RuleSource};
@@ -100,9 +101,10 @@ fn first_of_lines<'py>(
     py: Python<'py>,
     program: &Program,
     lines: &[Line<'_>],
+    check: Check,
     threads: NonZeroUsize,
 ) -> PyResult<Bound<'py, PyList>> {
-    let found = batch::each(py, lines.len(), threads, |number| crate::batch::first(program, &lines[number]))?;
+    let found = batch::each(py, lines.len(), threads, |number| crate::batch::first(program, &lines[number], check))?;
     let answers = found.into_iter().map(|found| match batch::raised(found) {
         Ok(Some(position)) => RuleSet::id(py, program, position).into_any(),
         Ok(None) => py.None().into_bound(py),
@@ -128,40 +130,48 @@ impl RuleSet {
 
     fn first<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyString>>> {
         let compiled = self.compiled.load();
-        with_message(message, &compiled.keys, &compiled.program, |program, fields| {
+        with_message(message, &compiled.keys, &compiled.program, Check::Grammar, |program, fields| {
             Self::first_of(message.py(), program, fields)
         })
     }
 
     fn all<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
         let compiled = self.compiled.load();
-        with_message(message, &compiled.keys, &compiled.program, |program, fields| {
+        with_message(message, &compiled.keys, &compiled.program, Check::Grammar, |program, fields| {
             Self::all_of(message.py(), program, fields)
         })
     }
 
-    fn first_json<'py>(&self, py: Python<'py>, raw: &[u8]) -> PyResult<Option<Bound<'py, PyString>>> {
+    #[pyo3(signature = (raw, *, strict = false))]
+    fn first_json<'py>(&self, py: Python<'py>, raw: &[u8], strict: bool) -> PyResult<Option<Bound<'py, PyString>>> {
         let compiled = self.compiled.load();
-        with_json(raw, &compiled.program, |program, fields| Self::first_of(py, program, fields))
+        with_json(raw, &compiled.program, check(strict), |program, fields| Self::first_of(py, program, fields))
     }
 
-    fn all_json<'py>(&self, py: Python<'py>, raw: &[u8]) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (raw, *, strict = false))]
+    fn all_json<'py>(&self, py: Python<'py>, raw: &[u8], strict: bool) -> PyResult<Bound<'py, PyList>> {
         let compiled = self.compiled.load();
-        with_json(raw, &compiled.program, |program, fields| Self::all_of(py, program, fields))
+        with_json(raw, &compiled.program, check(strict), |program, fields| Self::all_of(py, program, fields))
     }
 
-    #[pyo3(signature = (messages, *, threads = None))]
-    fn first_many<'py>(&self, messages: &Bound<'py, PyAny>, threads: Option<usize>) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (messages, *, strict = false, threads = None))]
+    fn first_many<'py>(
+        &self,
+        messages: &Bound<'py, PyAny>,
+        strict: bool,
+        threads: Option<usize>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let check = check(strict);
         let py = messages.py();
         let threads = batch::threads(threads)?;
         let messages = batch::gathered(messages)?;
         let compiled = self.compiled.load_full();
         if let Some(lines) = batch::raw(&messages) {
-            return first_of_lines(py, &compiled.program, &lines, threads);
+            return first_of_lines(py, &compiled.program, &lines, check, threads);
         }
         let answers = PyList::empty(py);
         for message in &messages {
-            let answer = with_message(message, &compiled.keys, &compiled.program, |program, fields| {
+            let answer = with_message(message, &compiled.keys, &compiled.program, check, |program, fields| {
                 Self::first_of(py, program, fields)
             });
             batch::append(&answers, answer)?;
@@ -169,11 +179,17 @@ impl RuleSet {
         Ok(answers)
     }
 
-    #[pyo3(signature = (raw, *, threads = None))]
-    fn first_ndjson<'py>(&self, py: Python<'py>, raw: &[u8], threads: Option<usize>) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (raw, *, strict = false, threads = None))]
+    fn first_ndjson<'py>(
+        &self,
+        py: Python<'py>,
+        raw: &[u8],
+        strict: bool,
+        threads: Option<usize>,
+    ) -> PyResult<Bound<'py, PyList>> {
         let threads = batch::threads(threads)?;
         let compiled = self.compiled.load_full();
-        first_of_lines(py, &compiled.program, &batch::ndjson(py, raw), threads)
+        first_of_lines(py, &compiled.program, &batch::ndjson(py, raw), check(strict), threads)
     }
 
     #[pyo3(signature = (columns, *, threads = None))]
@@ -220,7 +236,7 @@ impl RuleSet {
 
     fn explain<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let compiled = self.compiled.load();
-        with_message(message, &compiled.keys, &compiled.program, |program, fields| {
+        with_message(message, &compiled.keys, &compiled.program, Check::Grammar, |program, fields| {
             spec::explanation(message.py(), program, &program.explain(fields))
         })
     }

@@ -1,3 +1,5 @@
+mod strict;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

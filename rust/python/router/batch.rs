@@ -9,21 +9,23 @@ use pyo3::types::{PyBytes, PyList};
 use super::super::{batch, now};
 use super::{Live, Router};
 use crate::batch::lines::Line;
+use crate::message::json::Check;
 use crate::pool::Nanos;
 
 pub(super) fn route_many<'py>(
     slf: &Bound<'py, Router>,
     messages: &Bound<'py, PyAny>,
+    check: Check,
     threads: Option<usize>,
 ) -> PyResult<Bound<'py, PyList>> {
     let threads = batch::threads(threads)?;
     let messages = batch::gathered(messages)?;
     if let Some(lines) = batch::raw(&messages) {
-        return route_lines(slf, &lines, threads, |number| messages[number].clone());
+        return route_lines(slf, &lines, check, threads, |number| messages[number].clone());
     }
     let answers = PyList::empty(slf.py());
     for message in &messages {
-        batch::append(&answers, Router::decide(slf, message))?;
+        batch::append(&answers, Router::decide(slf, message, check))?;
     }
     Ok(answers)
 }
@@ -31,18 +33,20 @@ pub(super) fn route_many<'py>(
 pub(super) fn route_ndjson<'py>(
     slf: &Bound<'py, Router>,
     raw: &Bound<'py, PyBytes>,
+    check: Check,
     threads: Option<usize>,
 ) -> PyResult<Bound<'py, PyList>> {
     let py = slf.py();
     let threads = batch::threads(threads)?;
     let lines = batch::ndjson(py, raw.as_bytes());
-    route_lines(slf, &lines, threads, |number| PyBytes::new(py, lines[number].bytes).into_any())
+    route_lines(slf, &lines, check, threads, |number| PyBytes::new(py, lines[number].bytes).into_any())
 }
 
 /// Decides on raw messages. `object` makes the Python object of one, for custom rules.
 fn route_lines<'py>(
     slf: &Bound<'py, Router>,
     lines: &[Line<'_>],
+    check: Check,
     threads: std::num::NonZeroUsize,
     object: impl Fn(usize) -> Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyList>> {
@@ -52,7 +56,7 @@ fn route_lines<'py>(
     let began = now();
     let snapshot = live.snapshot.as_ref();
     let resolved =
-        batch::each(py, lines.len(), threads, |number| crate::batch::resolve(snapshot, &lines[number], began))?;
+        batch::each(py, lines.len(), threads, |number| crate::batch::resolve(snapshot, &lines[number], check, began))?;
     // Matching was done for all at once: a decision's time is its share of that, and its own selection.
     let share = (now() - began) / Nanos::try_from(lines.len().max(1)).unwrap_or(Nanos::MAX);
     let answers = PyList::empty(py);
