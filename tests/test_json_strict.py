@@ -91,14 +91,14 @@ def test_a_hundred_thousand_keys_are_told_apart() -> None:
         SET.first_json(whole[:-1] + b',"k99999":0}', strict=True)
 
 
-class Twice(Exception):
+class RepeatedKeyError(Exception):
     """A key that comes twice."""
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise Twice
+        raise RepeatedKeyError
     return found
 
 
@@ -153,7 +153,7 @@ def test_strict_takes_what_python_parses_with_each_key_once(text: str) -> None:
         message = parsed(text, object_pairs_hook=once)
         json.dumps(message, ensure_ascii=False).encode()  # UnicodeEncodeError: half of a surrogate pair
         expected = isinstance(message, dict)
-    except (ValueError, Twice):
+    except (ValueError, RepeatedKeyError):
         expected = False
     answer = asked("first_json", text.encode(), strict=True)
     if not isinstance(answer, MessageError):

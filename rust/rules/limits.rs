@@ -11,6 +11,8 @@ pub struct Limits {
     pub nesting: usize,
     /// Nodes of an expression or values in a pattern.
     pub nodes: usize,
+    /// Texts, numbers and other constants in an expression or a pattern: what a rule may put into an index.
+    pub literals: usize,
     /// Bytes of one compiled regular expression (`regex::RegexBuilder::size_limit`).
     pub regex_bytes: usize,
     /// Steps that evaluating one expression may take; a comprehension takes some for each element.
@@ -24,6 +26,7 @@ impl Default for Limits {
             source_bytes: 256 * 1024,
             nesting: 64,
             nodes: 50_000,
+            literals: 25_000,
             regex_bytes: 1 << 20,
             steps: 1_000_000,
         }

@@ -1,3 +1,4 @@
+mod by_serde;
 mod strict;
 
 use std::sync::Arc;

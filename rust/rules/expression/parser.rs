@@ -51,6 +51,7 @@ pub(super) struct Parser<'s, 't> {
     pub(super) scope: SmallVec<[&'s str; 4]>,
     depth: usize,
     nodes: usize,
+    literals: usize,
 }
 
 pub(super) type Result<T> = std::result::Result<T, ConditionError>;
@@ -111,7 +112,8 @@ pub(super) fn parse(
     let mut lexer = Lexer::new(source);
     let token = lexer.next()?;
     let (last, scope) = (Span::default(), SmallVec::new());
-    let mut parser = Parser { source, lexer, token, last, roots, fields, limits, checked, scope, depth: 0, nodes: 0 };
+    let mut parser =
+        Parser { source, lexer, token, last, roots, fields, limits, checked, scope, depth: 0, nodes: 0, literals: 0 };
     if token.kind == Kind::End {
         return Err(error_at(source, 0, "the condition is empty: write `true` for a rule that always matches"));
     }
@@ -159,6 +161,11 @@ impl<'s> Parser<'s, '_> {
         if self.nodes > self.limits.nodes {
             let problem = format!("the condition has more than {} parts, the limit `nodes`", self.limits.nodes);
             return self.fail(span, problem);
+        }
+        self.literals += usize::from(kind.constant().is_some());
+        if self.literals > self.limits.literals {
+            let most = self.limits.literals;
+            return self.fail(span, format!("the condition has more than {most} constants, the limit `literals`"));
         }
         let node = Node { kind: fold(kind, span, self.source, self.checked)?, span };
         let height = if node.kind.constant().is_some() { 1 } else { children + 1 };

@@ -72,7 +72,7 @@ pub fn compile(
     fields: &mut FieldTable,
     limits: &Limits,
 ) -> Result<Condition, ConditionError> {
-    measure(pattern, limits, &Keys::Top, 0, &mut 0)?;
+    measure(pattern, limits, &Keys::Top, 0, &mut Size::default())?;
     if compact_bytes(pattern, limits.source_bytes).is_none() {
         return Keys::Top.error(format!("a pattern of more than {} bytes (`source_bytes`)", limits.source_bytes));
     }
@@ -83,16 +83,28 @@ pub fn compile(
     Compiler { root: root.into(), fields }.object(pattern, &Keys::Top, &mut Vec::new())
 }
 
+/// How much of a pattern was seen.
+#[derive(Default)]
+struct Size {
+    nodes: usize,
+    literals: usize,
+}
+
 /// Holds the pattern to the limits, so that what follows may recurse.
 fn measure(
     value: &Value<'static>,
     limits: &Limits,
     keys: &Keys<'_>,
     depth: usize,
-    nodes: &mut usize,
+    size: &mut Size,
 ) -> Result<(), ConditionError> {
-    *nodes += 1;
-    if *nodes > limits.nodes {
+    size.nodes += 1;
+    size.literals += usize::from(!matches!(value, Value::List(_) | Value::Map(_)));
+    if size.literals > limits.literals {
+        return keys
+            .error(format!("a pattern of more than {} constants (`literals`); split the rule", limits.literals));
+    }
+    if size.nodes > limits.nodes {
         return keys.error(format!("a pattern of more than {} values (`nodes`); split the rule", limits.nodes));
     }
     if depth > limits.nesting {
@@ -101,7 +113,7 @@ fn measure(
     match value {
         Value::List(items) => {
             for (position, item) in items.iter().enumerate() {
-                measure(item, limits, &keys.then(Step::Position(position)), depth + 1, nodes)?;
+                measure(item, limits, &keys.then(Step::Position(position)), depth + 1, size)?;
             }
             Ok(())
         }
@@ -110,7 +122,7 @@ fn measure(
                 let Key::Text(key) = key else {
                     return keys.error("a key that is no text; JSON's keys are texts: put it in quotes");
                 };
-                measure(item, limits, &keys.then(Step::Key(key.as_str())), depth + 1, nodes)?;
+                measure(item, limits, &keys.then(Step::Key(key.as_str())), depth + 1, size)?;
             }
             Ok(())
         }

@@ -1,10 +1,8 @@
 //! `Check::Strict`: what it refuses besides, and that it refuses nothing else.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::by_serde::each_key_once;
 use super::*;
 
 /// What strict parsing says: nothing, or the byte and what is wrong there.
@@ -75,47 +73,6 @@ fn numbers_that_are_no_values_are_left_to_their_readers() {
     assert_eq!(strict(text.as_bytes()), Ok(()));
 }
 
-/// An object as `serde_json` reads it, keys that come twice included.
-struct Entries<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct All;
-        impl<'de> Visitor<'de> for All {
-            type Value = Entries<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-        deserializer.deserialize_map(All)
-    }
-}
-
-/// Whether `serde_json` decodes all text of a value, and no object has a key twice.
-fn by_serde(raw: &RawValue) -> bool {
-    match raw.get().as_bytes()[0] {
-        b'"' => serde_json::from_str::<String>(raw.get()).is_ok(),
-        b'[' => {
-            let items: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap();
-            items.into_iter().all(by_serde)
-        }
-        b'{' => serde_json::from_str::<Entries<'_>>(raw.get()).is_ok_and(|Entries(entries)| {
-            let keys: std::collections::BTreeSet<&String> = entries.iter().map(|(key, _)| key).collect();
-            keys.len() == entries.len() && entries.iter().all(|(_, value)| by_serde(value))
-        }),
-        _ => true,
-    }
-}
-
 proptest! {
     #[test]
     fn what_serde_json_takes_with_each_key_once_is_taken_and_nothing_else(
@@ -130,7 +87,7 @@ proptest! {
             text.replace_range(at..at + length, change);
             prop_assume!(!text.is_empty());
         }
-        let theirs = serde_json::from_str::<&RawValue>(&text).is_ok_and(by_serde);
+        let theirs = serde_json::from_str::<&RawValue>(&text).is_ok_and(each_key_once);
         prop_assert_eq!(strict(text.as_bytes()).is_ok(), theirs, "{}: {:?}", text, strict(text.as_bytes()));
     }
 }
