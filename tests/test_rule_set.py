@@ -243,6 +243,24 @@ def test_explain_names_the_predicate_that_failed_and_the_value_seen() -> None:
     assert (matched["rule"], matched["matched"]) == ("any", True)
 
 
+def test_explain_tells_the_candidates_by_what_they_were_found_and_any_rule_asked_for() -> None:
+    rules = RuleSet(rule(f"r{n}", f'message.tier == "t{n}" && message.size == {n % 2 + 2}') for n in range(1000))
+    explained = rules.explain({"tier": "t7", "size": 1}, rules=["r8"])
+    assert (explained["winner"], explained["looked_at"], explained["total"]) == (None, 1, 1000)
+    seven, eight = explained["rules"]
+    assert (seven["rule"], seven["found_by"], seven["field"]) == ("r7", 'message.tier == "t7"', "message.size")
+    assert (eight["rule"], eight["found_by"], eight["field"], eight["seen"]) == ("r8", None, "message.tier", '"t7"')
+    assert [one["rule"] for one in rules.explain({}, rules="all")["rules"]] == rules.ids
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [(["none"], 'no rule "none"'), ("r", "write ids as a list"), (["r", "s"], 'no rule "s"')]
+)
+def test_explaining_a_rule_that_is_not_there_is_an_error(asked: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        RuleSet([rule("r", "true")]).explain({}, rules=asked)
+
+
 def test_readers_see_whole_changes_while_rules_come_and_go() -> None:
     rules = RuleSet([rule("base", "true")])
     stop = threading.Event()

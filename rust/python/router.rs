@@ -287,10 +287,16 @@ impl Router {
         Ok(Plan::new(Arc::new(plan), None, Arc::clone(&self.dice)))
     }
 
-    fn _explain<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    #[pyo3(signature = (message, rules = None))]
+    fn _explain<'py>(
+        &self,
+        message: &Bound<'py, PyAny>,
+        rules: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let live = self.live.load();
+        let also = spec::also_explained(live.snapshot.program(), rules)?;
         with_message(message, &live.keys, live.snapshot.as_ref(), |snapshot, fields| {
-            let explanation = snapshot.explain(fields, now());
+            let explanation = snapshot.explain(fields, &also, now());
             spec::explanation(message.py(), snapshot.program(), &explanation)
         })
     }

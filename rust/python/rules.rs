@@ -218,10 +218,16 @@ impl RuleSet {
         })
     }
 
-    fn explain<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    #[pyo3(signature = (message, *, rules = None))]
+    fn explain<'py>(
+        &self,
+        message: &Bound<'py, PyAny>,
+        rules: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let compiled = self.compiled.load();
+        let also = spec::also_explained(&compiled.program, rules)?;
         with_message(message, &compiled.keys, &compiled.program, |program, fields| {
-            spec::explanation(message.py(), program, &program.explain(fields))
+            spec::explanation(message.py(), program, &program.explain(fields, &also))
         })
     }
 

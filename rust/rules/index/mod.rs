@@ -4,7 +4,7 @@
 //! - [`table`]: one frozen hash table for the keys of all kinds and fields.
 //! - Kinds: [`exact`] values; [`text`]: starts, ends, parts, with [`literal`] for regular expressions; [`network`];
 //!   [`range`], which has a tree for each field; [`combination`] of equalities where each alone is too common.
-//! - [`walk`]: the values of a field, those in lists included.
+//! - [`walk`]: the values of a field, those in lists included; [`trace`]: how a rule was found, in words.
 //!
 //! Invariant: the candidates found for a message are all rules that match it, and some more. Whether a candidate
 //! matches is decided by its whole condition and nothing else, so equal hashes, cut lengths and rounded bounds cost
@@ -21,6 +21,7 @@ mod range;
 mod statistics;
 mod table;
 mod text;
+mod trace;
 mod walk;
 pub(super) mod witness;
 
@@ -260,21 +261,8 @@ impl<'r> Filing<'r> {
             let id = FieldId::new(number);
             text.starts.iter_mut().chain(&mut text.ends).for_each(Lengths::thin);
             for (order, what) in affixes {
-                let cut = match what {
-                    What::Start { text: start, folded } => {
-                        let length = text.starts[usize::from(folded)].fitting(start.len());
-                        let kind = if folded { Kind::FoldedStart } else { Kind::Start };
-                        length.and_then(|length| start.as_bytes().get(..length)).map(|start| (kind, start))
-                    }
-                    What::End { text: end, folded } => {
-                        let length = text.ends[usize::from(folded)].fitting(end.len());
-                        let kind = if folded { Kind::FoldedEnd } else { Kind::End };
-                        length.and_then(|length| end.as_bytes().get(end.len() - length..)).map(|end| (kind, end))
-                    }
-                    _ => None,
-                };
                 // The shortest length of all is kept, so that each has one that fits.
-                pairs.extend(cut.map(|(kind, bytes)| (mix_bytes(seed(kind, id), bytes), order)));
+                pairs.extend(text.cut(&what).map(|(kind, bytes)| (mix_bytes(seed(kind, id), bytes), order)));
             }
             let grams = WIDTHS.iter().zip(grams).filter(|(_, keys)| !keys.is_empty());
             text.grams = grams.map(|(&width, keys)| Grams::new(width, &keys)).collect();
@@ -289,6 +277,23 @@ impl<'r> Filing<'r> {
 }
 
 impl TextField {
+    /// What a start or an end is filed under, cut to a length that is looked up.
+    fn cut<'r>(&self, what: &What<'r>) -> Option<(Kind, &'r [u8])> {
+        match *what {
+            What::Start { text, folded } => {
+                let length = self.starts[usize::from(folded)].fitting(text.len())?;
+                let kind = if folded { Kind::FoldedStart } else { Kind::Start };
+                text.as_bytes().get(..length).map(|start| (kind, start))
+            }
+            What::End { text, folded } => {
+                let length = self.ends[usize::from(folded)].fitting(text.len())?;
+                let kind = if folded { Kind::FoldedEnd } else { Kind::End };
+                text.as_bytes().get(text.len() - length..).map(|end| (kind, end))
+            }
+            _ => None,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         !self.folded
             && self.starts.iter().chain(&self.ends).all(Lengths::is_empty)

@@ -54,6 +54,29 @@ fn assert_same<'m>(program: &Program, fields: &dyn Fields<'m>) {
         }
         assert_eq!(next, None);
     }
+    assert_explained(program, fields);
+}
+
+/// Explaining agrees with matching: the winner, who are candidates, how many are asked, and each rule by itself.
+fn assert_explained<'m>(program: &Program, fields: &dyn Fields<'m>) {
+    let mut asked = Vec::new();
+    let first = program.search(None, fields, &mut |number| asked.push(number));
+    let every: Vec<usize> = program.numbered().into_iter().map(|(number, _)| number).collect();
+    let explanation = program.explain(fields, &every);
+    assert_eq!(explanation.winner, first.unwrap_or(None));
+    assert_eq!((explanation.looked_at, explanation.total), (asked.len(), every.len()));
+    assert_eq!(explanation.rules.iter().map(|rule| rule.number).collect::<Vec<_>>(), every);
+    for rule in &explanation.rules {
+        let alone = program.rule(rule.number).condition.holds(fields, program.fields());
+        assert_eq!(alone == Ok(true), rule.matched());
+        assert_eq!(alone.is_err(), rule.failure.as_ref().is_some_and(|failure| failure.raises));
+        let found_by = rule.found_by.as_deref();
+        assert!(found_by.is_some() || !rule.matched() && !asked.contains(&rule.number), "{} is no candidate", rule.id);
+        assert!(found_by.is_none_or(|words| !words.is_empty() && !words.contains("same hash")), "{found_by:?}");
+    }
+    let candidates: Vec<usize> = program.explain(fields, &[]).rules.iter().map(|rule| rule.number).collect();
+    let found = explanation.rules.iter().filter(|rule| rule.found_by.is_some()).map(|rule| rule.number);
+    assert_eq!(candidates, found.collect::<Vec<_>>());
 }
 
 fn rule(id: usize, (when, pattern, priority): &Source) -> RuleSource {
