@@ -64,6 +64,7 @@ impl Router {
     fn ask(&self, live: &Live, message: &Bound<'_, PyAny>, start: usize, at: Nanos) -> PyResult<Answer> {
         let (resolution, classification) =
             with_message(message, &live.keys, live.snapshot.as_ref(), |snapshot, fields| {
+                snapshot.program().sample(fields);
                 let classification = snapshot.classification(fields).map_err(read_error)?;
                 Ok((snapshot.resolve(fields, start, at).map_err(match_error)?, classification))
             })?;

@@ -66,11 +66,13 @@ impl RuleSet {
         program: &'m Program,
         fields: &dyn Fields<'m>,
     ) -> PyResult<Option<Bound<'py, PyString>>> {
+        program.sample(fields);
         let found = program.first(fields).map_err(match_error)?;
         Ok(found.map(|number| Self::id(py, program, number)))
     }
 
     fn all_of<'py, 'm>(py: Python<'py>, program: &'m Program, fields: &dyn Fields<'m>) -> PyResult<Bound<'py, PyList>> {
+        program.sample(fields);
         let found = program.all(fields).map_err(match_error)?;
         PyList::new(py, found.into_iter().map(|number| Self::id(py, program, number)))
     }
@@ -102,6 +104,7 @@ fn first_of_lines<'py>(
     lines: &[Line<'_>],
     threads: NonZeroUsize,
 ) -> PyResult<Bound<'py, PyList>> {
+    crate::batch::sample(program, lines);
     let found = batch::each(py, lines.len(), threads, |number| crate::batch::first(program, &lines[number]))?;
     let answers = found.into_iter().map(|found| match batch::raised(found) {
         Ok(Some(position)) => RuleSet::id(py, program, position).into_any(),

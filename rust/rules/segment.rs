@@ -6,11 +6,15 @@ use std::sync::Arc;
 use super::condition::Undecided;
 use super::index::{Index, Lists, Order, mix_bytes};
 use super::program::{Rank, Rule};
+use super::traffic::Traffic;
 use crate::message::Fields;
 use crate::message::path::FieldTable;
 
 /// So few rules are tried one after another: that is faster than looking them up.
 pub(super) const SCANNED: usize = 32;
+
+/// For fewer rules than this, how frequent values are among messages is not asked: it would cost more than it gains.
+pub(super) const MANY: usize = 1024;
 
 /// More lists of candidates than this are made one, so that no rule is decided again and again.
 const FEW_LISTS: usize = 16;
@@ -41,11 +45,14 @@ pub(super) struct Decided {
 
 impl Layer {
     /// Takes the rules, which are sorted here. Cost: that of choosing and filing a witness for each.
-    pub(super) fn new(mut rules: Vec<Arc<Rule>>) -> Self {
+    pub(super) fn new(mut rules: Vec<Arc<Rule>>, traffic: &Traffic, fields: &FieldTable) -> Self {
         // Stable, and fast on what is mostly sorted.
         rules.sort_by_key(|rule| rule.rank());
         let ids = Ids::new(&rules);
-        let index = (rules.len() > SCANNED).then(|| Index::new(&rules));
+        let index = (rules.len() > SCANNED).then(|| {
+            let shares = if rules.len() < MANY { None } else { traffic.shares(fields) };
+            Index::new(&rules, shares)
+        });
         let live = rules.len();
         Self { segment: Arc::new(Segment { rules: rules.into(), ids, index }), gone: None, live }
     }

@@ -1,6 +1,7 @@
 //! Which rules a message could match: every rule is filed under its witness, and a message looks up what it has.
 //!
-//! - [`witness`]: what a rule is filed under; [`statistics`]: the counts by which it is chosen.
+//! - [`witness`]: what a rule is filed under; [`statistics`]: the counts by which it is chosen, those of a sample of
+//!   messages ([`super::traffic`]) among them.
 //! - [`table`]: one frozen hash table for the keys of all kinds and fields.
 //! - Kinds: [`exact`] values; [`text`]: starts, ends, parts, with [`literal`] for regular expressions; [`network`];
 //!   [`range`], which has a tree for each field; [`combination`] of equalities where each alone is too common.
@@ -35,14 +36,17 @@ use smallvec::SmallVec;
 use self::combination::Combinations;
 use self::network::Networks;
 use self::range::{AXES, Ranges};
+pub(super) use self::range::{Axis, place};
 use self::statistics::{Statistics, seed};
 use self::table::Table;
 pub(super) use self::table::mix_bytes;
 pub(super) use self::table::{Lists, Order};
 use self::text::{Grams, Lengths, WIDTHS};
+pub(super) use self::walk::each_leaf as leaves;
 use self::witness::{Entry, Kind, What, Witness};
 use super::program::Rule;
 use super::text::fold;
+use super::traffic::Shares;
 use crate::error::ReadError;
 use crate::message::path::{FieldId, FieldTable};
 use crate::message::value::Value;
@@ -78,9 +82,9 @@ struct TextField {
 }
 
 impl Index {
-    /// Chooses a witness for each rule and files it there.
-    pub(super) fn new(rules: &[Arc<Rule>]) -> Self {
-        let mut statistics = Statistics::new(rules.len());
+    /// Chooses a witness for each rule, by what the rules say and, if they are known, the messages; files it there.
+    pub(super) fn new(rules: &[Arc<Rule>], shares: Option<Shares>) -> Self {
+        let mut statistics = Statistics::new(rules.len(), shares);
         for rule in rules {
             statistics.add(&rule.condition);
         }
@@ -179,6 +183,11 @@ impl TextField {
             self.networks.each_key(seed(Kind::Network, field), text, &mut |key| table.find(key, out));
         }
     }
+}
+
+/// A hash that equal values share.
+pub(super) fn hash(value: &Value<'_>) -> u64 {
+    exact::key(0, value)
 }
 
 /// The lower-case form that folded texts are compared with.

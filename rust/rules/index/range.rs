@@ -12,7 +12,7 @@ use crate::message::value::Value;
 
 /// What can be in a range; values of different axes have no order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Axis {
+pub(in crate::rules) enum Axis {
     /// Numbers of all three types.
     Number,
     /// Points in time.
@@ -25,7 +25,7 @@ pub(super) enum Axis {
 pub(super) const AXES: [Axis; 3] = [Axis::Number, Axis::Time, Axis::Span];
 
 /// Where a value lies; `None` if it lies on no axis.
-pub(super) fn place(value: &Value<'_>) -> Option<(Axis, f64)> {
+pub(in crate::rules) fn place(value: &Value<'_>) -> Option<(Axis, f64)> {
     Some(match value {
         Value::Int(number) => (Axis::Number, *number as f64),
         Value::Uint(number) => (Axis::Number, *number as f64),

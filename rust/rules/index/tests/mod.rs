@@ -11,6 +11,7 @@ use crate::message::value::{Key, Value};
 use crate::message::{Fields, Read};
 use crate::rules::limits::Limits;
 use crate::rules::program::{Program, RuleSource};
+use crate::rules::traffic::Traffic;
 
 /// The meaning: every rule in order, until one matches or cannot be decided.
 fn first_by_loop<'m>(program: &Program, fields: &dyn Fields<'m>) -> Result<Option<String>, String> {
@@ -106,6 +107,35 @@ proptest! {
     }
 
     #[test]
+    fn whatever_messages_were_seen_all_rules_that_match_are_found(
+        sources in prop::collection::vec(sources(), 0..300),
+        messages in prop::collection::vec(messages(), 1..10),
+    ) {
+        let rules = valid(sources).iter().enumerate().map(|(id, source)| rule(id, source)).collect();
+        let program = build(rules).unwrap();
+        let parsed: Vec<json::JsonMessage<'_>> =
+            messages.iter().map(|text| json::JsonMessage::parse(text.as_bytes(), program.paths()).unwrap()).collect();
+        let traffic = Traffic::default();
+        for message in parsed.iter().cycle().take(100) {
+            traffic.keep(message, program.fields(), "message");
+        }
+        let shares = traffic.shares(program.fields());
+        prop_assert!(shares.is_some());
+        let rules: Vec<_> = program.rules().into_iter().cloned().collect();
+        let index = super::Index::new(&rules, shares);
+        for message in &parsed {
+            let mut lists = super::Lists::new();
+            if index.find(message, program.fields(), &mut lists).is_err() {
+                continue;
+            }
+            for (order, rule) in (0..).zip(&rules) {
+                let found = lists.iter().any(|list| list.contains(&order));
+                prop_assert!(found || rule.condition.holds(message, program.fields()) != Ok(true), "{}", rule.id);
+            }
+        }
+    }
+
+    #[test]
     fn rules_that_came_and_went_leave_what_a_fresh_set_is(
         sources in prop::collection::vec(sources(), 1..150),
         steps in prop::collection::vec((any::<bool>(), 0_usize..150), 0..200),
@@ -172,7 +202,7 @@ fn cel(id: usize, when: &str) -> RuleSource {
 fn candidates(program: &Program, message: &str) -> usize {
     let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
     assert_same(program, &message);
-    let index = super::Index::new(&program.rules().into_iter().cloned().collect::<Vec<_>>());
+    let index = super::Index::new(&program.rules().into_iter().cloned().collect::<Vec<_>>(), None);
     let mut lists = super::Lists::new();
     index.find(&message, program.fields(), &mut lists).unwrap();
     lists.iter().map(|list| list.len()).sum()
