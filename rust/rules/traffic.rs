@@ -2,7 +2,7 @@
 //!
 //! Rules alone do not tell which values messages have: a value that few rules share is a poor witness if every message
 //! has it. So of one message in [`GAP`] the values of its fields are kept, as hashes and as places on an axis, never
-//! the values themselves. The last [`MESSAGES`] count, so the sample follows the traffic. An answer never depends on it.
+//! the values themselves. The last [`MESSAGES`] count, so the sample follows the traffic. No answer depends on it.
 //!
 //! Cost: a message that is not kept costs a load and a store. At most [`MESSAGES`] x [`FIELDS`] x [`LEAVES`] values of
 //! 40 bytes are held; mostly a hundredth of that. Nobody waits: a message that finds the sample in use is not kept.

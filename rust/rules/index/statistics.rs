@@ -1,7 +1,7 @@
 //! How many rules share what: the statistics by which witnesses are chosen.
 //!
-//! At first messages are taken to be like the rules: what one rule in a hundred says, one message in a hundred has. Where
-//! a sample of messages shows that a value, or a range, is more frequent than that, its cost is what was seen.
+//! At first messages are taken to be like the rules: what one rule in a hundred says, one message in a hundred has.
+//! Where a sample of messages shows that a value, or a range, is more frequent than that, its cost is what was seen.
 //!
 //! Keys are counted in a sketch of two places each (Cormode and Muthukrishnan, "An improved data stream summary: the
 //! count-min sketch", 2005): a count may be too high and is never too low, which at worst makes a choice dearer.
