@@ -327,6 +327,22 @@ def test_explain_agrees_with_route() -> None:
     assert (explained.winner, explained.stage) == (None, "priority_based")
     assert [one.id for one in explained.rules] == ["mails", "texts"]
     assert all(not one.matched and one.field == "message.channel" for one in explained.rules)
+    assert (explained.looked_at, explained.total) == (2, 2)
+
+
+def test_explain_finds_the_candidates_among_many_rules_and_adds_those_asked_for() -> None:
+    rules = [{"id": f"r{n}", "match": {"tenant": [f"t{n}"]}, "to": "sms"} for n in range(500)]
+    hub = router(rules=rules)
+    explained = hub.explain({"tenant": "t7"}, rules=["r9"])
+    assert (explained.winner, explained.looked_at, explained.total) == ("r7", 1, 500)
+    assert [one.id for one in explained.candidates] == ["r7"]
+    assert explained.rule("r7").found_by == 'message.tenant == "t7"'
+    assert (explained.rule("r9").found_by, explained.rule("r9").seen) == (None, '"t7"')
+    with pytest.raises(KeyError):
+        explained.rule("r8")
+    assert len(hub.explain({}, rules="all").rules) == 500
+    with pytest.raises(ConfigError, match='no rule "none"'):
+        hub.explain({}, rules=["none"])
 
 
 def test_events_tell_what_happened_to_destinations() -> None:

@@ -243,6 +243,49 @@ def test_explain_names_the_predicate_that_failed_and_the_value_seen() -> None:
     assert (matched["rule"], matched["matched"]) == ("any", True)
 
 
+def test_explain_tells_the_candidates_by_what_they_were_found_and_any_rule_asked_for() -> None:
+    rules = RuleSet(rule(f"r{n}", f'message.tier == "t{n}" && message.size == {n % 2 + 2}') for n in range(1000))
+    explained = rules.explain({"tier": "t7", "size": 1}, rules=["r8"])
+    assert (explained["winner"], explained["looked_at"], explained["total"]) == (None, 1, 1000)
+    seven, eight = explained["rules"]
+    assert (seven["rule"], seven["found_by"], seven["field"]) == ("r7", 'message.tier == "t7"', "message.size")
+    assert (eight["rule"], eight["found_by"], eight["field"], eight["seen"]) == ("r8", None, "message.tier", '"t7"')
+    assert [one["rule"] for one in rules.explain({}, rules="all")["rules"]] == rules.ids
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [(["none"], 'no rule "none"'), ("r", "write ids as a list"), (["r", "s"], 'no rule "s"')]
+)
+def test_explaining_a_rule_that_is_not_there_is_an_error(asked: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        RuleSet([rule("r", "true")]).explain({}, rules=asked)
+
+
+@pytest.mark.parametrize("way", ["first", "first_json", "first_many", "first_ndjson"])
+def test_witnesses_follow_the_messages_seen_when_rules_change(way: str) -> None:
+    # By the rules, a kind is rarer than a region; but every message is of one kind.
+    source = ({"id": f"r{n}", "match": {"kind": [n // 12], "region": [n % 150]}} for n in range(3000))
+    rules = RuleSet(source)
+    message = {"kind": 200, "region": 7}
+    raw = json.dumps(message).encode()
+    before = len(rules.explain(message)["rules"])
+    for _ in range(10_000 if way in ("first", "first_json") else 100):
+        match way:
+            case "first":
+                rules.first(message)
+            case "first_json":
+                rules.first_json(raw)
+            case "first_many":
+                rules.first_many([raw] * 100)
+            case _:
+                rules.first_ndjson((raw + b"\n") * 100)
+    assert len(rules.explain(message)["rules"]) == before >= 10
+    for n in range(750):
+        rules.remove(f"r{n}")
+    assert len(rules.explain(message)["rules"]) <= 2
+    assert (rules.first(message), rules.first({"kind": 200, "region": 2405 % 150})) == ("r2407", "r2405")
+
+
 def test_readers_see_whole_changes_while_rules_come_and_go() -> None:
     rules = RuleSet([rule("base", "true")])
     stop = threading.Event()

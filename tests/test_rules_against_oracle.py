@@ -31,6 +31,19 @@ def assert_agree(engine: turnout.RuleSet, rules: list[Rule], message: Message) -
     if raw is not None:
         assert list(engine.all_json(raw)) == expected
         assert engine.first_json(raw) == best
+    assert_explained(engine, rules, message, expected)
+
+
+def assert_explained(engine: turnout.RuleSet, rules: list[Rule], message: Message, expected: list[str]) -> None:
+    named = [rule["id"] for rule in rules[::7]]
+    explained = engine.explain(message, rules=named)
+    told = {one["rule"]: one for one in explained["rules"]}
+    assert explained["winner"] == (expected[0] if expected else None)
+    assert explained["total"] == len(rules)
+    assert set(expected) | set(named) <= set(told)
+    assert [id for id, one in told.items() if one["matched"]] == expected
+    assert all(one["found_by"] or not one["matched"] for one in told.values())
+    assert explained["looked_at"] >= (1 if expected else 0)
 
 
 @profile

@@ -230,9 +230,19 @@ class RuleSet:
         """Adds a rule, behind those of equal priority. Raises as the constructor; the set is untouched then."""
     def remove(self, id: str) -> bool:
         """Removes a rule; whether there was one of that id."""
-    def explain(self, message: Any) -> dict[str, Any]:
-        """Why each rule matches or not: ``winner``, and ``rules``, best first, each with ``rule``, ``matched`` and, if
-        it does not match, the first ``predicate`` that failed, its ``field``, what was ``asked`` and what was ``seen``.
+    def explain(self, message: Any, *, rules: Iterable[str] | Literal["all"] | None = None) -> dict[str, Any]:
+        """What the matcher does with a message: ``winner``; ``looked_at``, the conditions asked until it was known;
+        ``total``, the rules there are; and ``rules``, the candidates, best first. Each has ``rule``, ``matched``,
+        ``found_by`` (in words: the witness that the message has, ``always tried``, or ``scanned (...)``) and, if it
+        does not match, the first ``predicate`` that failed, its ``field``, what was ``asked``, what was ``seen``, and
+        a ``note`` or None.
+
+        - ``rules``: ids of rules to explain besides, or ``"all"``; of one that is no candidate, ``found_by`` is None.
+          Without it the cost is that of :meth:`all`, times a constant.
+
+        Raises:
+            ConfigError: there is no rule of an id in ``rules``.
+            MessageError: not a message.
         """
     @property
     def ids(self) -> list[str]:
@@ -363,7 +373,7 @@ class Router:
         """The route that custom rule ``rule`` gave: a pool's or destination's id."""
     def _stage(self, message: Any, start: int = 0) -> str | int | None:
         """The stage that decides; where custom rules are asked first, the number of the next; None for no route."""
-    def _explain(self, message: Any) -> dict[str, Any]:
+    def _explain(self, message: Any, rules: Iterable[str] | Literal["all"] | None = None) -> dict[str, Any]:
         """As `RuleSet.explain`, live facts included."""
     def _reload(self, spec: Mapping[str, Any]) -> int:
         """Compiles another configuration without the GIL and swaps it in whole; its generation.

@@ -177,39 +177,75 @@ def _known(kind: type[Report], core: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RuleExplanation(Report):
-    """Why one rule matched the message, or why not. If it matched, all but the first two are None."""
+    """Why one rule matched the message, or why not. If it matched, all after ``found_by`` are None."""
 
     id: str
     matched: bool
+    found_by: str | None = None
+    """How the rule became a candidate: what it is filed under that the message has, such as ``message.tier == "gold"``;
+    ``always tried``; or ``scanned (...)`` with the reason. None if it was no candidate; every rule that matches is one.
+    """
     failed_predicate: str | None = None
     """Source of the first test that did not hold."""
     field: str | None = None
     """The field that test reads, such as ``message.channel``; None where it reads none, or several."""
     asked: str | None = None
-    """Whether the test should have been ``true`` or ``false`` (it stands below a negation)."""
+    """What the test asks, in words: ``starts with "a"``, ``is not < 30``."""
     seen: str | None = None
     """What stood there instead, shortened."""
+    note: str | None = None
+    """What else is to be known: other alternatives that failed too, or an error that matching would raise."""
 
 
 @dataclass(frozen=True)
 class Explanation(Report):
-    """Every rule considered for one message, best first, and which matched."""
+    """What the matcher made of one message: the winner, the candidates, and why each matched or not."""
 
     winner: str | None
     """Id of the first rule that matches; None if none does."""
     stage: str | None
     """The rule family that decides, or ``default``; None if the message has no route."""
     rules: tuple[RuleExplanation, ...]
-    """In the order they are tried: the higher priority first, then the earlier in the file."""
+    """The candidates, and the rules asked for by id, in the order they are tried: the higher priority first, then the
+    earlier in the file."""
+    looked_at: int
+    """How many conditions were asked until the winner was known."""
+    total: int
+    """How many rules there are."""
+
+    @property
+    def candidates(self) -> tuple[RuleExplanation, ...]:
+        """The rules that the index found for the message, all that match among them."""
+        return tuple(rule for rule in self.rules if rule.found_by is not None)
+
+    def rule(self, id: str) -> RuleExplanation:
+        """What is said of one rule.
+
+        Raises:
+            KeyError: it was no candidate, and not asked for.
+        """
+        for rule in self.rules:
+            if rule.id == id:
+                return rule
+        raise KeyError(id)
 
     @classmethod
     def from_core(cls, core: Mapping[str, Any], stage: str | None = None) -> Explanation:
         """The explanation made from the core's plain dicts; the stage is known to the router."""
         rules = tuple(
-            RuleExplanation(one["rule"], one["matched"], one["predicate"], one["field"], one["asked"], one["seen"])
+            RuleExplanation(
+                id=one["rule"],
+                matched=one["matched"],
+                found_by=one["found_by"],
+                failed_predicate=one["predicate"],
+                field=one["field"],
+                asked=one["asked"],
+                seen=one["seen"],
+                note=one["note"],
+            )
             for one in core["rules"]
         )
-        return cls(core["winner"], stage, rules)
+        return cls(core["winner"], stage, rules, core["looked_at"], core["total"])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from . import _core
 from .config import RouterConfig, extend, load_dict, load_file
@@ -295,16 +295,20 @@ class Router(_core.Router):
         """Changes of destinations' states after event number ``since``; of the last 1,024."""
         return [Event.from_core(event) for event in self._events(since)]
 
-    def explain(self, message: Any) -> Explanation:
-        """Every rule considered, and why it matched or not.
+    def explain(self, message: Any, *, rules: Iterable[str] | Literal["all"] | None = None) -> Explanation:
+        """The winner, the candidates, how the index found each and why it matched or not.
+
+        - ``rules``: ids of rules to explain besides, candidates or not; ``"all"`` for every rule. Without it, the cost
+          is that of finding all matches, however many rules there are.
 
         Raises:
-            MessageError: a field that some rule names cannot be read.
+            ConfigError: there is no rule of an id in ``rules``.
+            MessageError: not a message, or a field that a stage needs cannot be read.
         """
         stage = self._stage(message)
         while isinstance(stage, int):
             stage = "custom_rules" if self._custom_rules(message) is not None else self._stage(message, stage)
-        return Explanation.from_core(self._explain(message), stage)
+        return Explanation.from_core(self._explain(message, rules), stage)
 
 
 def _code(

@@ -20,6 +20,9 @@ use crate::rules::program::Program;
 use columns::{Columns, Row};
 use lines::Line;
 
+/// As often as single messages are, once enough are known.
+const APART: usize = 1024;
+
 /// What one message of a batch came to. Errors are boxed, since a batch of a million answers has few.
 pub type Answer<T> = Result<T, Box<ReadError>>;
 
@@ -30,6 +33,18 @@ pub type Answer<T> = Result<T, Box<ReadError>>;
 pub fn first(program: &Program, line: &Line<'_>, check: Check) -> Answer<Option<usize>> {
     let message = parse(line, program, check)?;
     Ok(program.first(&message).map_err(ReadError::from)?)
+}
+
+/// Shows the program one message in [`APART`] of those that it will be asked about ([`Program::sample`]).
+pub fn sample(program: &Program, lines: &[Line<'_>]) {
+    for lines in lines.chunks(APART) {
+        if program.sample_is_due(lines.len() as u32) {
+            // What is no message has an error in its place.
+            if let Some(Ok(message)) = lines.first().map(|line| parse(line, program)) {
+                program.keep(&message);
+            }
+        }
+    }
 }
 
 /// What the stages say of a raw message, custom rules not asked, and the level of its classification.

@@ -70,6 +70,11 @@ impl FieldTable {
         id
     }
 
+    /// The number of `path`, if it has one.
+    pub fn find(&self, path: &Path) -> Option<FieldId> {
+        self.inner.numbers.get(path).copied()
+    }
+
     /// All paths, by number.
     pub fn paths(&self) -> &[Arc<Path>] {
         &self.inner.paths

@@ -65,6 +65,7 @@ impl Router {
     fn ask(&self, live: &Live, message: &Bound<'_, PyAny>, check: Check, start: usize, at: Nanos) -> PyResult<Answer> {
         let (resolution, classification) =
             with_message(message, &live.keys, live.snapshot.as_ref(), check, |snapshot, fields| {
+                snapshot.program().sample(fields);
                 let classification = snapshot.classification(fields).map_err(read_error)?;
                 Ok((snapshot.resolve(fields, start, at).map_err(match_error)?, classification))
             })?;
@@ -294,10 +295,16 @@ impl Router {
         Ok(Plan::new(Arc::new(plan), None, Arc::clone(&self.dice)))
     }
 
-    fn _explain<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    #[pyo3(signature = (message, rules = None))]
+    fn _explain<'py>(
+        &self,
+        message: &Bound<'py, PyAny>,
+        rules: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let live = self.live.load();
+        let also = spec::also_explained(live.snapshot.program(), rules)?;
         with_message(message, &live.keys, live.snapshot.as_ref(), Check::Grammar, |snapshot, fields| {
-            let explanation = snapshot.explain(fields, now());
+            let explanation = snapshot.explain(fields, &also, now());
             spec::explanation(message.py(), snapshot.program(), &explanation)
         })
     }

@@ -67,11 +67,13 @@ impl RuleSet {
         program: &'m Program,
         fields: &dyn Fields<'m>,
     ) -> PyResult<Option<Bound<'py, PyString>>> {
+        program.sample(fields);
         let found = program.first(fields).map_err(match_error)?;
         Ok(found.map(|number| Self::id(py, program, number)))
     }
 
     fn all_of<'py, 'm>(py: Python<'py>, program: &'m Program, fields: &dyn Fields<'m>) -> PyResult<Bound<'py, PyList>> {
+        program.sample(fields);
         let found = program.all(fields).map_err(match_error)?;
         PyList::new(py, found.into_iter().map(|number| Self::id(py, program, number)))
     }
@@ -104,6 +106,7 @@ fn first_of_lines<'py>(
     check: Check,
     threads: NonZeroUsize,
 ) -> PyResult<Bound<'py, PyList>> {
+    crate::batch::sample(program, lines);
     let found = batch::each(py, lines.len(), threads, |number| crate::batch::first(program, &lines[number], check))?;
     let answers = found.into_iter().map(|found| match batch::raised(found) {
         Ok(Some(position)) => RuleSet::id(py, program, position).into_any(),
@@ -234,10 +237,16 @@ impl RuleSet {
         })
     }
 
-    fn explain<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    #[pyo3(signature = (message, *, rules = None))]
+    fn explain<'py>(
+        &self,
+        message: &Bound<'py, PyAny>,
+        rules: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let compiled = self.compiled.load();
+        let also = spec::also_explained(&compiled.program, rules)?;
         with_message(message, &compiled.keys, &compiled.program, Check::Grammar, |program, fields| {
-            spec::explanation(message.py(), program, &program.explain(fields))
+            spec::explanation(message.py(), program, &program.explain(fields, &also))
         })
     }
 

@@ -220,7 +220,24 @@ pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
     Ok(RouterSpec { stages, rules, urgent, default, pools, admin, limits: Limits::default() })
 }
 
-/// An explanation as plain dicts: `{"winner", "rules": [{"rule", "matched", "predicate", "field", "asked", "seen", "note"}]}`.
+/// The numbers of the rules to be explained besides the candidates: those of a list of ids, or of `"all"`.
+pub(super) fn also_explained(program: &Program, rules: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<usize>> {
+    let Some(rules) = rules else { return Ok(Vec::new()) };
+    if let Ok(word) = rules.cast::<PyString>() {
+        return match word.to_str()? {
+            "all" => Ok(program.numbered().into_iter().map(|(number, _)| number).collect()),
+            other => Err(config_error(format!("rules: {other:?} is not \"all\"; write ids as a list"))),
+        };
+    }
+    let number = |id: PyResult<Bound<'_, PyAny>>| {
+        let id: String = id?.extract()?;
+        program.number(&id).ok_or_else(|| config_error(format!("there is no rule {id:?} to explain")))
+    };
+    rules.try_iter()?.map(number).collect()
+}
+
+/// An explanation as plain dicts: `{"winner", "looked_at", "total", "rules": [{"rule", "matched", "found_by", "predicate",
+/// "field", "asked", "seen", "note"}]}`.
 pub(super) fn explanation<'py>(
     py: Python<'py>,
     program: &Program,
@@ -231,6 +248,7 @@ pub(super) fn explanation<'py>(
         let dict = PyDict::new(py);
         dict.set_item("rule", rule.id.as_ref())?;
         dict.set_item("matched", rule.matched())?;
+        dict.set_item("found_by", rule.found_by.as_deref())?;
         let failure = rule.failure.as_ref();
         dict.set_item("predicate", failure.map(|failure| failure.source.as_ref()))?;
         dict.set_item("field", failure.and_then(|failure| failure.field.as_deref()))?;
@@ -241,6 +259,8 @@ pub(super) fn explanation<'py>(
     });
     let dict = PyDict::new(py);
     dict.set_item("winner", explanation.winner.map(id))?;
+    dict.set_item("looked_at", explanation.looked_at)?;
+    dict.set_item("total", explanation.total)?;
     dict.set_item("rules", rules.collect::<PyResult<Vec<_>>>()?)?;
     Ok(dict)
 }

@@ -137,9 +137,9 @@ impl Snapshot {
         }
     }
 
-    /// Why each rule matches the message or not, live facts included.
-    pub fn explain<'m>(&'m self, message: &dyn Fields<'m>, now: Nanos) -> Explanation {
-        self.program.explain(&WithFacts { message, facts: &self.facts, pools: &self.pools, now })
+    /// Why the candidates, and the rules with the numbers `also`, match the message or not, live facts included.
+    pub fn explain<'m>(&'m self, message: &dyn Fields<'m>, also: &[usize], now: Nanos) -> Explanation {
+        self.program.explain(&WithFacts { message, facts: &self.facts, pools: &self.pools, now }, also)
     }
 
     /// Where a name sends that a message or a custom rule gave: a pool, else a destination and no other.

@@ -176,7 +176,8 @@ impl Snapshot {
             routes.insert(rule.source.id.clone(), target);
             sources.push(rule.source);
         }
-        let program = Program::build_on(fields, sources, &ROOTS, spec.limits).map_err(BuildError::Rules)?;
+        let traffic = previous.map(|old| Arc::clone(old.program.traffic())).unwrap_or_default();
+        let program = Program::build_on(fields, traffic, sources, &ROOTS, spec.limits).map_err(BuildError::Rules)?;
         let routes = program.rules().iter().filter_map(|rule| routes.remove(rule.id.as_ref())).collect();
         let hits = {
             let carried: HashMap<&str, _> = previous

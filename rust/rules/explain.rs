@@ -1,7 +1,10 @@
-//! Why each rule matches a message, or why not.
+//! What the matcher does with a message, and why: the winner, the candidates and how the index found them, and for
+//! each of them, and any other rule asked about, why it matches or why not.
 //!
-//! It asks the same questions as the matcher, through the same functions, and looks closer only at what failed, so it
-//! cannot disagree. Cost: linear in the rules, each condition evaluated once for every level it is looked into.
+//! The winner is found by the matcher itself, with a count of the conditions it asks; the candidates by the same
+//! lookups. Each rule is then asked through the same functions, and only what failed is looked at closer, so an
+//! explanation cannot disagree with the matcher. Cost: that of finding all matches, times a constant; each condition is
+//! evaluated once for every level it is looked into.
 
 use std::sync::Arc;
 
@@ -17,13 +20,18 @@ use crate::message::{Fields, Read};
 /// Characters of a value that an explanation shows.
 pub const SHOWN: usize = 120;
 
-/// What every rule makes of a message.
+/// What the matcher makes of a message.
 #[derive(Debug, Clone)]
 pub struct Explanation {
     /// The number of the rule that [`Program::first`] finds; `None` also where it ends in an error.
     pub winner: Option<usize>,
-    /// One entry for each rule, in the order of [`Program::rules`].
+    /// The candidates, all rules that match among them, and the rules asked about, in the order of [`Program::rules`].
     pub rules: Vec<RuleExplanation>,
+    /// How many conditions [`Program::first`] asks before it ends. Few of the candidates where one of them matches; a
+    /// rule that is found in two ways may be asked twice.
+    pub looked_at: usize,
+    /// How many rules there are.
+    pub total: usize,
 }
 
 /// What one rule makes of a message.
@@ -35,6 +43,9 @@ pub struct RuleExplanation {
     pub id: Arc<str>,
     /// The rule's priority.
     pub priority: i64,
+    /// How the rule became a candidate, in words: the witness that the message has, or that it is tried always. `None`
+    /// if the rule is no candidate: the message has nothing that the rule is filed under, so the rule does not match.
+    pub found_by: Option<String>,
     /// Why the rule does not match; `None` if it does.
     pub failure: Option<Failure>,
 }
@@ -64,23 +75,28 @@ pub struct Failure {
 }
 
 impl Program {
-    /// Why each rule matches the message, or why not. Reads all fields that any rule comes to.
-    pub fn explain<'m>(&self, fields: &dyn Fields<'m>) -> Explanation {
+    /// Why the candidates, and the rules with the numbers `also`, match the message or do not. Reads the fields that the
+    /// index looks up and those that these rules come to.
+    pub fn explain<'m>(&self, fields: &dyn Fields<'m>, also: &[usize]) -> Explanation {
         with_cache(fields, self.fields().paths().len(), &mut |fields| {
-            let rules: Vec<RuleExplanation> = self
-                .numbered()
-                .into_iter()
-                .map(|(number, rule)| RuleExplanation {
-                    number,
-                    id: Arc::clone(&rule.id),
-                    priority: rule.priority,
-                    failure: explain_rule(&rule.condition, fields, self.fields()),
-                })
-                .collect();
-            // The matcher ends at the first match or the first error.
-            let end = rules.iter().find(|rule| rule.failure.as_ref().is_none_or(|failure| failure.raises));
-            let winner = end.filter(|rule| rule.matched()).map(|rule| rule.number);
-            Explanation { winner, rules }
+            let mut looked_at = 0;
+            // An error is told where the rule that raises it is: it is a candidate.
+            let winner = self.search(None, fields, &mut |_| looked_at += 1).unwrap_or(None);
+            let mut rules: Vec<(usize, Option<String>)> = also.iter().map(|&number| (number, None)).collect();
+            for (start, layer) in self.layers() {
+                let found = layer.candidates(fields, self.fields());
+                rules.extend(found.into_iter().map(|(order, found_by)| (start + order, Some(found_by))));
+            }
+            // Of a candidate that was asked about too, what is known stays.
+            rules.sort_by(|one, other| (one.0, &other.1).cmp(&(other.0, &one.1)));
+            rules.dedup_by_key(|(number, _)| *number);
+            rules.sort_by_key(|&(number, _)| self.rule(number).rank());
+            let rules = rules.into_iter().map(|(number, found_by)| {
+                let rule = self.rule(number);
+                let failure = explain_rule(&rule.condition, fields, self.fields());
+                RuleExplanation { number, id: Arc::clone(&rule.id), priority: rule.priority, found_by, failure }
+            });
+            Explanation { winner, rules: rules.collect(), looked_at, total: self.len() }
         })
     }
 }

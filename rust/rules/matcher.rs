@@ -72,7 +72,7 @@ impl Program {
     /// # Errors
     /// [`MatchError`], if a rule before the first match cannot be decided. Rules after it are not asked.
     pub fn first<'m>(&self, fields: &dyn Fields<'m>) -> Result<Option<usize>, MatchError> {
-        self.first_behind(None, fields)
+        self.search(None, fields, &mut |_| {})
     }
 
     /// The first rule that matches, of those tried after the rule with this number.
@@ -81,17 +81,24 @@ impl Program {
     /// As [`Program::first`].
     pub fn first_after<'m>(&self, number: usize, fields: &dyn Fields<'m>) -> Result<Option<usize>, MatchError> {
         let (priority, sequence) = self.rule(number).rank();
-        self.first_behind(Some((priority, sequence + 1)), fields)
+        self.search(Some((priority, sequence + 1)), fields, &mut |_| {})
     }
 
-    /// The first rule that matches, of those whose rank is not below `from`.
-    fn first_behind<'m>(&self, from: Option<Rank>, fields: &dyn Fields<'m>) -> Result<Option<usize>, MatchError> {
+    /// The first rule that matches, of those whose rank is not below `from`. `asking` is called with the number of
+    /// every rule whose condition is asked; generic, so that matching without it costs nothing.
+    pub(super) fn search<'m>(
+        &self,
+        from: Option<Rank>,
+        fields: &dyn Fields<'m>,
+        asking: &mut impl FnMut(usize),
+    ) -> Result<Option<usize>, MatchError> {
         with_cache(fields, self.fields().paths().len(), &mut |fields| {
             let mut best: Option<(usize, &Arc<Rule>, Result<(), Undecided>)> = None;
             for (start, layer) in self.layers() {
                 let from = from.map_or(0, |rank| layer.at(rank));
                 let until = best.as_ref().map_or(layer.len(), |(_, rule, _)| layer.at(rule.rank()));
-                if let Some(found) = layer.first(fields, self.fields(), from, until) {
+                let mut asking = |order| asking(start + order);
+                if let Some(found) = layer.first(fields, self.fields(), from, until, &mut asking) {
                     let order = found.order as usize;
                     best = Some((start + order, layer.rule(order), found.outcome));
                 }
@@ -314,7 +321,7 @@ mod tests {
         let message = ValueMessage::new(program.fields(), "message", json::value(br#"{"channel":"sms"}"#).unwrap());
         let fields: &dyn Fields<'static> = &message;
         assert_eq!(program.first(fields).unwrap(), Some(1));
-        assert_eq!(program.explain(fields).winner, Some(1));
+        assert_eq!(program.explain(fields, &[]).winner, Some(1));
     }
 
     #[test]

@@ -17,3 +17,4 @@ pub mod program;
 mod segment;
 mod test;
 pub(crate) mod text;
+pub mod traffic;

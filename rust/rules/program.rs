@@ -5,7 +5,8 @@
 //!
 //! Rules stand in layers, each a frozen segment with an index of its own. Rules that are added make a new layer, which
 //! is merged with those before it that are no more than [`RATIO`] times as large; a rule that is removed is marked, and
-//! a layer of which a quarter is gone is made anew. Witnesses are chosen anew with every merge. Source: the logarithmic
+//! a layer of which a quarter is gone is made anew. Witnesses are chosen anew with every merge, by a sample of the
+//! messages seen so far too ([`Program::sample`]). Source: the logarithmic
 //! method of Bentley and Saxe, "Decomposable searching problems I" (1980).
 //!
 //! Cost: cloning is one pointer. Building compiles each rule once and files it once. Adding a rule compiles it and,
@@ -21,9 +22,11 @@ use super::condition::Condition;
 use super::index::witness;
 use super::intern::Interner;
 use super::limits::Limits;
-use super::segment::{Layer, SCANNED};
+use super::segment::{Layer, MANY, SCANNED};
+use super::traffic::Traffic;
 use super::{expression, pattern};
 use crate::error::{ConditionError, Place, RuleError};
+use crate::message::Fields;
 use crate::message::json::Paths;
 use crate::message::path::FieldTable;
 use crate::message::value::Value;
@@ -81,6 +84,8 @@ struct Inner {
     paths: Arc<Paths>,
     roots: Arc<[Arc<str>]>,
     limits: Limits,
+    /// What messages of late were like; shared with the programs that come of this one.
+    traffic: Arc<Traffic>,
     /// The next rule's number.
     sequence: u64,
 }
@@ -93,15 +98,17 @@ impl Program {
     /// # Errors
     /// All that is wrong with all rules, in their order.
     pub fn build(sources: Vec<RuleSource>, roots: &[&str], limits: Limits) -> Result<Self, Vec<RuleError>> {
-        Self::build_on(FieldTable::default(), sources, roots, limits)
+        Self::build_on(FieldTable::default(), Arc::default(), sources, roots, limits)
     }
 
     /// As [`Program::build`], its field numbers going on from those in `fields`, which messages are asked for besides.
+    /// `traffic` is that of a program before it, by which witnesses are chosen.
     ///
     /// # Errors
     /// As [`Program::build`].
     pub fn build_on(
         fields: FieldTable,
+        traffic: Arc<Traffic>,
         sources: Vec<RuleSource>,
         roots: &[&str],
         limits: Limits,
@@ -113,6 +120,7 @@ impl Program {
             fields: Arc::new(fields),
             roots,
             limits,
+            traffic,
             sequence: 0,
         };
         Self { inner: Arc::new(inner) }.with_rules(sources)
@@ -175,7 +183,7 @@ impl Program {
             return Err(errors);
         }
         if !added.is_empty() {
-            inner.push(added);
+            inner.push(added, &fields);
         }
         if fields.paths().len() > inner.fields.paths().len() {
             inner.paths = Arc::new(Paths::new(&fields, first(&inner.roots)));
@@ -192,11 +200,42 @@ impl Program {
         if layer.live() == 0 {
             inner.layers.remove(at);
         } else if layer.live() * 4 <= layer.len() * 3 {
-            inner.layers[at] = Layer::new(layer.rules().map(|(_, rule)| Arc::clone(rule)).collect());
+            let left = layer.rules().map(|(_, rule)| Arc::clone(rule)).collect();
+            inner.layers[at] = Layer::new(left, &inner.traffic, &inner.fields);
         } else {
             inner.layers[at] = layer;
         }
         Some(Self { inner: Arc::new(inner) })
+    }
+
+    /// Shows the program a message that it is asked about. Seldom one is kept; the others cost next to nothing.
+    #[inline]
+    pub fn sample<'m>(&self, message: &dyn Fields<'m>) {
+        if self.sample_is_due(1) {
+            self.keep(message);
+        }
+    }
+
+    /// Whether one of the next `count` messages is to be kept. Counted once for many, since threads that all count are
+    /// in each other's way.
+    #[inline]
+    pub fn sample_is_due(&self, count: u32) -> bool {
+        self.inner.traffic.due(count)
+    }
+
+    /// Keeps a message, where there are rules enough for it to matter.
+    #[cold]
+    pub fn keep<'m>(&self, message: &dyn Fields<'m>) {
+        if self.inner.layers.iter().any(|layer| layer.len() >= MANY) {
+            self.inner.traffic.keep(message, &self.inner.fields, first(&self.inner.roots));
+        } else {
+            self.inner.traffic.rest();
+        }
+    }
+
+    /// What messages of late were like.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.inner.traffic
     }
 
     /// How many rules there are.
@@ -294,7 +333,7 @@ const MOST_RULES: usize = 1 << 30;
 
 impl Inner {
     /// Adds a layer, merged with those before it that are not much larger.
-    fn push(&mut self, mut rules: Vec<Arc<Rule>>) {
+    fn push(&mut self, mut rules: Vec<Arc<Rule>>, fields: &FieldTable) {
         while let Some(before) = self.layers.last() {
             // A small layer takes what comes until it is full, since it is scanned as a whole.
             let fits = before.live() + rules.len() <= SCANNED;
@@ -306,7 +345,7 @@ impl Inner {
             rules = merged;
             self.layers.pop();
         }
-        self.layers.push(Layer::new(rules));
+        self.layers.push(Layer::new(rules, &self.traffic, fields));
     }
 }
 

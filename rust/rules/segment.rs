@@ -6,11 +6,15 @@ use std::sync::Arc;
 use super::condition::Undecided;
 use super::index::{Index, Lists, Order, mix_bytes};
 use super::program::{Rank, Rule};
+use super::traffic::Traffic;
 use crate::message::Fields;
 use crate::message::path::FieldTable;
 
 /// So few rules are tried one after another: that is faster than looking them up.
 pub(super) const SCANNED: usize = 32;
+
+/// For fewer rules than this, how frequent values are among messages is not asked: it would cost more than it gains.
+pub(super) const MANY: usize = 1024;
 
 /// More lists of candidates than this are made one, so that no rule is decided again and again.
 const FEW_LISTS: usize = 16;
@@ -41,11 +45,14 @@ pub(super) struct Decided {
 
 impl Layer {
     /// Takes the rules, which are sorted here. Cost: that of choosing and filing a witness for each.
-    pub(super) fn new(mut rules: Vec<Arc<Rule>>) -> Self {
+    pub(super) fn new(mut rules: Vec<Arc<Rule>>, traffic: &Traffic, fields: &FieldTable) -> Self {
         // Stable, and fast on what is mostly sorted.
         rules.sort_by_key(|rule| rule.rank());
         let ids = Ids::new(&rules);
-        let index = (rules.len() > SCANNED).then(|| Index::new(&rules));
+        let index = (rules.len() > SCANNED).then(|| {
+            let shares = if rules.len() < MANY { None } else { traffic.shares(fields) };
+            Index::new(&rules, shares)
+        });
         let live = rules.len();
         Self { segment: Arc::new(Segment { rules: rules.into(), ids, index }), gone: None, live }
     }
@@ -94,18 +101,20 @@ impl Layer {
         self.segment.rules.partition_point(|rule| rule.rank() < rank)
     }
 
-    /// The first rule from `from` on and before `until` that matches or cannot be decided.
+    /// The first rule from `from` on and before `until` that matches or cannot be decided. `asking` is called for every
+    /// condition that is asked.
     pub(super) fn first<'m>(
         &self,
         fields: &dyn Fields<'m>,
         paths: &FieldTable,
         from: usize,
         until: usize,
+        asking: &mut impl FnMut(usize),
     ) -> Option<Decided> {
         if from >= until {
             return None;
         }
-        let mut best = Best { layer: self, fields, paths, from, until, found: None };
+        let mut best = Best { layer: self, fields, paths, from, until, found: None, asking };
         let Some(index) = &self.segment.index else {
             best.scan();
             return best.found;
@@ -150,22 +159,49 @@ impl Layer {
             _ => (0..self.len() as Order).try_for_each(ask),
         }
     }
+
+    /// The rules that [`Layer::all`] asks, ascending, and how each was found, in words. Cost: that of finding them, and
+    /// a lookup for each value that a candidate's witness might be.
+    pub(super) fn candidates<'m>(&self, fields: &dyn Fields<'m>, paths: &FieldTable) -> Vec<(usize, String)> {
+        let scanned = |why: &str| self.rules().map(|(order, _)| (order, format!("scanned ({why})"))).collect();
+        let Some(index) = &self.segment.index else { return scanned(&format!("{SCANNED} rules or fewer")) };
+        let mut lists = Lists::new();
+        if let Err(error) = index.find(fields, paths, &mut lists) {
+            return scanned(&error.to_string());
+        }
+        let mut found: Vec<(Order, &[Order])> = Vec::new();
+        for list in distinct(&lists) {
+            found.extend(list.iter().filter(|order| !self.is_gone(**order as usize)).map(|&order| (order, list)));
+        }
+        found.sort_unstable_by_key(|&(order, _)| order);
+        let rules = found.chunk_by(|one, other| one.0 == other.0);
+        let rules = rules.map(|found| {
+            let order = found[0].0 as usize;
+            let lists = found.iter().map(|&(_, list)| list).collect();
+            (order, index.found_by(&self.rule(order).condition, lists, paths))
+        });
+        rules.collect()
+    }
+}
+
+/// The lists, each once: the same comes up for each element of the message that has the same value.
+fn distinct<'t>(lists: &Lists<'t>) -> Vec<&'t [Order]> {
+    let mut lists: Vec<&[Order]> = lists.to_vec();
+    lists.sort_unstable_by_key(|list| list.as_ptr());
+    lists.dedup_by_key(|list| list.as_ptr());
+    lists
 }
 
 /// All candidates, ascending, each once.
 fn merged(lists: &Lists<'_>) -> Vec<Order> {
-    let mut lists: Vec<&[Order]> = lists.to_vec();
-    // The same list comes up for each element of the message that has the same value.
-    lists.sort_unstable_by_key(|list| list.as_ptr());
-    lists.dedup_by_key(|list| list.as_ptr());
-    let mut merged = lists.concat();
+    let mut merged = distinct(lists).concat();
     merged.sort_unstable();
     merged.dedup();
     merged
 }
 
 /// The search for the first rule.
-struct Best<'a, 'm> {
+struct Best<'a, 'm, F> {
     layer: &'a Layer,
     fields: &'a dyn Fields<'m>,
     paths: &'a FieldTable,
@@ -173,9 +209,10 @@ struct Best<'a, 'm> {
     /// Nobody from here on can be better than what was found.
     until: usize,
     found: Option<Decided>,
+    asking: &'a mut F,
 }
 
-impl Best<'_, '_> {
+impl<F: FnMut(usize)> Best<'_, '_, F> {
     fn scan(&mut self) {
         for order in self.from..self.until {
             if self.decides(order) {
@@ -198,6 +235,7 @@ impl Best<'_, '_> {
         if self.layer.is_gone(order) {
             return false;
         }
+        (self.asking)(order);
         let outcome = match self.layer.rule(order).condition.holds(self.fields, self.paths) {
             Ok(false) => return false,
             Ok(true) => Ok(()),

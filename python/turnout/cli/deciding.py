@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from ..errors import TurnoutError
+from ..errors import ConfigError, TurnoutError
 from ..reports import Explanation, RuleExplanation
 from ..router import Router
 from .feed import STDIN, Source
 from .loading import AppOption, ConfigArgument, InputOption, SeedOption, open_router, open_source
 from .ndjson import Line, LineReader
 from .output import OK, UNDELIVERED, fail, print_json_line, until_reader_leaves
+
+Asked: TypeAlias = list[str] | Literal["all"] | None
+"""Rules to explain besides the candidates."""
 
 
 def route(
@@ -45,18 +48,25 @@ def explain(
     config: ConfigArgument,
     messages: InputOption = STDIN,
     app: AppOption = None,
+    rule: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="A rule to explain, candidate or not; may be repeated.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Explain every rule there is.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a message, for programs.")] = False,
 ) -> None:
-    """Says for each message which rule decides, and of every rule why, or why not.
+    """Says for each message which rule decides, which rules were candidates, and why each matches or not.
+
+    A candidate is a rule that the index found for the message: in brackets stands what it was found by.
 
     Exit code 0: every message has a route. 1: some have none, or cannot be read.
     """
     router = open_router(config, app=app)
+    asked: Asked = "all" if every else rule
     failed = False
     with until_reader_leaves():
         for batch in _batches(open_source(messages, config)):
             for line in batch:
-                outcome = _explained(router, line)
+                outcome = _explained(router, line, asked)
                 failed |= isinstance(outcome, (str, TurnoutError)) or outcome.stage is None
                 if as_json:
                     _print_json(line, outcome)
@@ -75,11 +85,13 @@ def _batches(source: Source) -> Iterator[list[Line]]:
         source.close()
 
 
-def _explained(router: Router, line: Line) -> Explanation | TurnoutError | str:
+def _explained(router: Router, line: Line, rules: Asked) -> Explanation | TurnoutError | str:
     if line.message is None:
         return line.problem or ""
     try:
-        return router.explain(line.message)
+        return router.explain(line.message, rules=rules)
+    except ConfigError as error:  # an id that is not there: no message can be explained
+        fail(str(error))
     except TurnoutError as error:
         return error
 
@@ -107,9 +119,10 @@ def _print_text(line: Line, outcome: Explanation | TurnoutError | str) -> None:
         print(f"{head}: {outcome}")
         return
     print(f"{head}: {_verdict(outcome)}")
+    print(f"  {len(outcome.candidates)} of {_count(outcome.total, 'rule')} found, {outcome.looked_at} looked at")
     width = max((len(rule.id) for rule in outcome.rules), default=0)
     for rule in outcome.rules:
-        print(f"  {_mark(rule, outcome)} {rule.id:<{width}}  {_why(rule)}".rstrip())
+        print(f"  {_mark(rule, outcome)} {rule.id:<{width}}  {_why(rule)} [{rule.found_by or 'not found'}]")
 
 
 def _verdict(outcome: Explanation) -> str:
@@ -130,9 +143,9 @@ def _mark(rule: RuleExplanation, outcome: Explanation) -> str:
 def _why(rule: RuleExplanation) -> str:
     if rule.matched:
         return "matches"
-    if rule.failed_predicate is None:
-        return "does not match"
-    needed = rule.failed_predicate if rule.asked != "false" else f"!({rule.failed_predicate})"
-    if rule.field is None:
-        return f"needs {needed}"
-    return f"{rule.field} is {rule.seen or 'missing'}; needs {needed}"
+    note = f" ({rule.note})" if rule.note else ""
+    return f"needs {rule.field or rule.failed_predicate} that {rule.asked}; there: {rule.seen}{note}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -55,6 +55,7 @@ fn route_lines<'py>(
     let live: std::sync::Arc<Live> = router.live.load_full();
     let began = now();
     let snapshot = live.snapshot.as_ref();
+    crate::batch::sample(snapshot.program(), lines);
     let resolved =
         batch::each(py, lines.len(), threads, |number| crate::batch::resolve(snapshot, &lines[number], check, began))?;
     // Matching was done for all at once: a decision's time is its share of that, and its own selection.

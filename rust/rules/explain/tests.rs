@@ -22,7 +22,7 @@ fn program(patterns: &[String]) -> Program {
 fn explain_one(pattern: &str, message: &str) -> Failure {
     let program = program(&[pattern.to_owned()]);
     let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
-    let explanation = program.explain(&message);
+    let explanation = program.explain(&message, &[]);
     explanation.rules.into_iter().next().unwrap().failure.unwrap()
 }
 
@@ -117,7 +117,7 @@ fn explain_when(when: &str, message: &str) -> Option<Failure> {
     let limits = Limits { steps: 1000, ..Limits::default() };
     let program = Program::build(vec![source], &["message"], limits).unwrap();
     let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
-    let explanation = program.explain(&message);
+    let explanation = program.explain(&message, &[]);
     assert_eq!(program.first(&message).unwrap_or(None), explanation.winner);
     assert_eq!(program.first(&message).is_err(), explanation.rules[0].failure.as_ref().is_some_and(|f| f.raises));
     explanation.rules.into_iter().next().unwrap().failure
@@ -167,7 +167,7 @@ fn an_unreadable_field_is_told_and_there_is_no_winner_behind_it() {
     let ids: Vec<&str> = program.rules().iter().map(|rule| &*rule.id).collect();
     assert_eq!(ids, ["r2", "r1", "r0"]);
     let message = json::JsonMessage::parse(br#"{"a":1,"big":99999999999999999999}"#, program.paths()).unwrap();
-    let explanation = program.explain(&message);
+    let explanation = program.explain(&message, &[]);
     assert_eq!(explanation.winner, None);
     assert!(explanation.rules[0].failure.as_ref().is_some_and(|failure| !failure.raises));
     let unread = explanation.rules[1].failure.as_ref().unwrap();
@@ -175,6 +175,82 @@ fn an_unreadable_field_is_told_and_there_is_no_winner_behind_it() {
     assert_eq!((unread.field.as_deref(), &*unread.source), (Some("message.big"), "1"));
     assert_eq!(unread.seen, "integer beyond 64 bits; send it as text");
     assert!(explanation.rules[2].matched());
+}
+
+#[test]
+fn how_a_candidate_was_found_is_told_in_words() {
+    let patterns: Vec<String> = (0..100)
+        .flat_map(|n| {
+            [
+                format!(r#"{{"tier":["t{n}"]}}"#),
+                format!(r#"{{"path":[{{"prefix":"/api/{n}/"}}]}}"#),
+                format!(r#"{{"file":[{{"suffix":"-{n}.txt"}}]}}"#),
+                format!(r#"{{"text":[{{"wildcard":"*keyword-{n:03}*"}}]}}"#),
+                format!(r#"{{"ip":[{{"cidr":"10.{n}.0.0/16"}}]}}"#),
+                format!(r#"{{"total":[{{"numeric":[">=",{n},"<",{}]}}]}}"#, n + 1),
+                format!(r#"{{"name":[{{"equals-ignore-case":"Name{n}"}}]}}"#),
+                format!(r#"{{"region":[{}],"source":[{}],"kind":[{}]}}"#, n % 4, n / 4 % 5, n / 20),
+                format!(r#"{{"either":["e{n}"],"tags":["x","y{n}"]}}"#),
+            ]
+        })
+        .chain([r#"{"tier":[{"anything-but":"none"}]}"#.to_owned()])
+        .collect();
+    let program = program(&patterns);
+    for (message, expected) in [
+        (r#"{"path":"/api/7/x"}"#, vec![r#"message.path starts with "/api/7/""#]),
+        (r#"{"file":"a-7.txt"}"#, vec![r#"message.file ends with "-7.txt""#]),
+        (r#"{"text":"of keyword-077."}"#, vec![r#"message.text contains "word-077""#]),
+        (r#"{"ip":"10.7.7.7"}"#, vec!["message.ip is in 10.7.0.0/16"]),
+        (r#"{"total":7.5}"#, vec!["message.total is in 7 to 8"]),
+        (r#"{"name":"NAME7"}"#, vec![r#"message.name == "name7" in any case"#]),
+        (r#"{"region":3,"source":1,"kind":2}"#, vec!["combination of message.region, message.source, message.kind"]),
+        (r#"{"either":["e7","e8"]}"#, vec![r#"message.either == "e7""#, r#"message.either == "e8""#]),
+        (r#"{"tier":"t7"}"#, vec![r#"message.tier == "t7""#]),
+    ] {
+        let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
+        let explanation = program.explain(&message, &[]);
+        let found: Vec<&str> = explanation.rules.iter().filter_map(|rule| rule.found_by.as_deref()).collect();
+        let mut found = found;
+        found.sort_unstable();
+        // Whether it matches or not.
+        let expected: Vec<&str> = ["always tried"].into_iter().chain(expected).collect();
+        assert_eq!(found, expected);
+        assert_eq!(explanation.total, 901);
+    }
+}
+
+#[test]
+fn a_named_rule_is_explained_whether_it_was_found_or_not() {
+    let patterns: Vec<String> = (0..1000).map(|n| format!(r#"{{"a":[{n}]}}"#)).collect();
+    let program = program(&patterns);
+    let message = json::JsonMessage::parse(br#"{"a":7}"#, program.paths()).unwrap();
+    let [seven, eight] = ["r7", "r8"].map(|id| program.number(id).unwrap());
+    let explanation = program.explain(&message, &[eight, seven, eight]);
+    let told: Vec<(&str, bool, Option<&str>)> =
+        explanation.rules.iter().map(|rule| (&*rule.id, rule.matched(), rule.found_by.as_deref())).collect();
+    assert_eq!(told, [("r8", false, None), ("r7", true, Some("message.a == 7"))]);
+    assert_eq!(explanation.rules[0].failure.as_ref().map(|failure| failure.seen.as_str()), Some("7"));
+    assert_eq!((explanation.winner, explanation.looked_at, explanation.total), (Some(seven), 1, 1000));
+}
+
+#[test]
+fn small_layers_and_unreadable_fields_are_scanned_and_say_so() {
+    let few: Vec<String> = (0..32).map(|n| format!(r#"{{"a":[{n}]}}"#)).collect();
+    let many: Vec<String> = (0..33).map(|n| format!(r#"{{"a":[{n}]}}"#)).collect();
+    for (patterns, message, words) in [
+        (&few, r#"{"a":7}"#, "scanned (32 rules or fewer)"),
+        (
+            &many,
+            r#"{"a":99999999999999999999}"#,
+            r#"scanned (field "message.a": integer beyond 64 bits; send it as text)"#,
+        ),
+    ] {
+        let program = program(patterns);
+        let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
+        let explanation = program.explain(&message, &[]);
+        assert_eq!(explanation.rules.len(), patterns.len());
+        assert!(explanation.rules.iter().all(|rule| rule.found_by.as_deref() == Some(words)));
+    }
 }
 
 /// A field's patterns, from a small world so that many match.
@@ -242,7 +318,7 @@ proptest! {
     fn explaining_never_disagrees_with_matching(patterns in prop::collection::vec(any_pattern(), 1..6), message in any_message()) {
         let program = program(&patterns);
         let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
-        let explanation = program.explain(&message);
+        let explanation = program.explain(&message, &[]);
         prop_assert_eq!(explanation.winner, program.first(&message).unwrap());
         let matched: Vec<usize> =
             (0..program.rules().len()).filter(|&position| explanation.rules[position].matched()).collect();

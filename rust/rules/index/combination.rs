@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::exact;
 use super::statistics::{RULE, Statistics, seed};
@@ -76,6 +76,18 @@ impl Combinations {
         Some((key, exact::key(seed(Kind::Fallback, *field), value)))
     }
 
+    /// Calls `with` with each key that a rule may have here, and the equalities it stands for: all of the set, or one.
+    pub(super) fn each_key<'r>(&self, condition: &'r Condition, with: &mut dyn FnMut(u64, &Equalities<'r>)) {
+        let Some(equalities) = several(condition) else { return };
+        if !self.sets.contains(&set_of(&equalities)) {
+            return;
+        }
+        with(key(&equalities), &equalities);
+        for &(field, value) in &equalities {
+            with(exact::key(seed(Kind::Fallback, field), value), &smallvec![(field, value)]);
+        }
+    }
+
     /// Adds the rules of all combinations that the message has.
     pub(super) fn find<'m, 't>(
         &self,
@@ -122,9 +134,11 @@ fn key(equalities: &Equalities<'_>) -> u64 {
 
 /// The equalities that must hold for the condition to hold, if there are several and one alone costs too much.
 fn worth_combining(condition: &Condition, cost: u64) -> Option<Equalities<'_>> {
-    if cost <= COMMON * RULE {
-        return None;
-    }
+    if cost <= COMMON * RULE { None } else { several(condition) }
+}
+
+/// The equalities that must hold for the condition to hold, if there are several.
+fn several(condition: &Condition) -> Option<Equalities<'_>> {
     let mut found = Equalities::new();
     collect(condition, &mut found);
     found.sort_by_key(|&(field, _)| field);

@@ -1,10 +1,11 @@
 //! Which rules a message could match: every rule is filed under its witness, and a message looks up what it has.
 //!
-//! - [`witness`]: what a rule is filed under; [`statistics`]: the counts by which it is chosen.
+//! - [`witness`]: what a rule is filed under; [`statistics`]: the counts by which it is chosen, those of a sample of
+//!   messages ([`super::traffic`]) among them.
 //! - [`table`]: one frozen hash table for the keys of all kinds and fields.
 //! - Kinds: [`exact`] values; [`text`]: starts, ends, parts, with [`literal`] for regular expressions; [`network`];
 //!   [`range`], which has a tree for each field; [`combination`] of equalities where each alone is too common.
-//! - [`walk`]: the values of a field, those in lists included.
+//! - [`walk`]: the values of a field, those in lists included; [`trace`]: how a rule was found, in words.
 //!
 //! Invariant: the candidates found for a message are all rules that match it, and some more. Whether a candidate
 //! matches is decided by its whole condition and nothing else, so equal hashes, cut lengths and rounded bounds cost
@@ -21,6 +22,7 @@ mod range;
 mod statistics;
 mod table;
 mod text;
+mod trace;
 mod walk;
 pub(super) mod witness;
 
@@ -34,14 +36,17 @@ use smallvec::SmallVec;
 use self::combination::Combinations;
 use self::network::Networks;
 use self::range::{AXES, Ranges};
+pub(super) use self::range::{Axis, place};
 use self::statistics::{Statistics, seed};
 use self::table::Table;
 pub(super) use self::table::mix_bytes;
 pub(super) use self::table::{Lists, Order};
 use self::text::{Grams, Lengths, WIDTHS};
+pub(super) use self::walk::each_leaf as leaves;
 use self::witness::{Entry, Kind, What, Witness};
 use super::program::Rule;
 use super::text::fold;
+use super::traffic::Shares;
 use crate::error::ReadError;
 use crate::message::path::{FieldId, FieldTable};
 use crate::message::value::Value;
@@ -77,9 +82,9 @@ struct TextField {
 }
 
 impl Index {
-    /// Chooses a witness for each rule and files it there.
-    pub(super) fn new(rules: &[Arc<Rule>]) -> Self {
-        let mut statistics = Statistics::new(rules.len());
+    /// Chooses a witness for each rule, by what the rules say and, if they are known, the messages; files it there.
+    pub(super) fn new(rules: &[Arc<Rule>], shares: Option<Shares>) -> Self {
+        let mut statistics = Statistics::new(rules.len(), shares);
         for rule in rules {
             statistics.add(&rule.condition);
         }
@@ -180,6 +185,11 @@ impl TextField {
     }
 }
 
+/// A hash that equal values share.
+pub(super) fn hash(value: &Value<'_>) -> u64 {
+    exact::key(0, value)
+}
+
 /// The lower-case form that folded texts are compared with.
 fn folded(text: &str) -> SmallVec<[u8; 64]> {
     if text.is_ascii() {
@@ -260,21 +270,8 @@ impl<'r> Filing<'r> {
             let id = FieldId::new(number);
             text.starts.iter_mut().chain(&mut text.ends).for_each(Lengths::thin);
             for (order, what) in affixes {
-                let cut = match what {
-                    What::Start { text: start, folded } => {
-                        let length = text.starts[usize::from(folded)].fitting(start.len());
-                        let kind = if folded { Kind::FoldedStart } else { Kind::Start };
-                        length.and_then(|length| start.as_bytes().get(..length)).map(|start| (kind, start))
-                    }
-                    What::End { text: end, folded } => {
-                        let length = text.ends[usize::from(folded)].fitting(end.len());
-                        let kind = if folded { Kind::FoldedEnd } else { Kind::End };
-                        length.and_then(|length| end.as_bytes().get(end.len() - length..)).map(|end| (kind, end))
-                    }
-                    _ => None,
-                };
                 // The shortest length of all is kept, so that each has one that fits.
-                pairs.extend(cut.map(|(kind, bytes)| (mix_bytes(seed(kind, id), bytes), order)));
+                pairs.extend(text.cut(&what).map(|(kind, bytes)| (mix_bytes(seed(kind, id), bytes), order)));
             }
             let grams = WIDTHS.iter().zip(grams).filter(|(_, keys)| !keys.is_empty());
             text.grams = grams.map(|(&width, keys)| Grams::new(width, &keys)).collect();
@@ -289,6 +286,23 @@ impl<'r> Filing<'r> {
 }
 
 impl TextField {
+    /// What a start or an end is filed under, cut to a length that is looked up.
+    fn cut<'r>(&self, what: &What<'r>) -> Option<(Kind, &'r [u8])> {
+        match *what {
+            What::Start { text, folded } => {
+                let length = self.starts[usize::from(folded)].fitting(text.len())?;
+                let kind = if folded { Kind::FoldedStart } else { Kind::Start };
+                text.as_bytes().get(..length).map(|start| (kind, start))
+            }
+            What::End { text, folded } => {
+                let length = self.ends[usize::from(folded)].fitting(text.len())?;
+                let kind = if folded { Kind::FoldedEnd } else { Kind::End };
+                text.as_bytes().get(text.len() - length..).map(|end| (kind, end))
+            }
+            _ => None,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         !self.folded
             && self.starts.iter().chain(&self.ends).all(Lengths::is_empty)

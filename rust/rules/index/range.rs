@@ -12,7 +12,7 @@ use crate::message::value::Value;
 
 /// What can be in a range; values of different axes have no order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Axis {
+pub(in crate::rules) enum Axis {
     /// Numbers of all three types.
     Number,
     /// Points in time.
@@ -25,7 +25,7 @@ pub(super) enum Axis {
 pub(super) const AXES: [Axis; 3] = [Axis::Number, Axis::Time, Axis::Span];
 
 /// Where a value lies; `None` if it lies on no axis.
-pub(super) fn place(value: &Value<'_>) -> Option<(Axis, f64)> {
+pub(in crate::rules) fn place(value: &Value<'_>) -> Option<(Axis, f64)> {
     Some(match value {
         Value::Int(number) => (Axis::Number, *number as f64),
         Value::Uint(number) => (Axis::Number, *number as f64),
@@ -68,24 +68,10 @@ impl Ranges {
         let mut points: Vec<f64> = ranges.iter().flat_map(|&(low, high, _)| [low, high]).collect();
         points.sort_unstable_by(f64::total_cmp);
         points.dedup();
-        // Gap, point, gap, point, ..., gap.
-        let leaves = 2 * points.len() + 1;
-        let leaf = |bound: f64| 2 * points.partition_point(|&point| point < bound) + 1;
+        let leaves = leaves(&points);
         let mut filed: Vec<(u32, Order)> = Vec::with_capacity(2 * ranges.len());
         for &(low, high, order) in ranges {
-            let (mut from, mut to) = (leaf(low) + leaves, leaf(high) + 1 + leaves);
-            while from < to {
-                if from & 1 == 1 {
-                    filed.push((from as u32, order));
-                    from += 1;
-                }
-                if to & 1 == 1 {
-                    to -= 1;
-                    filed.push((to as u32, order));
-                }
-                from /= 2;
-                to /= 2;
-            }
+            cover(&points, low, high, &mut |node| filed.push((node as u32, order)));
         }
         filed.sort_unstable();
         filed.dedup();
@@ -111,12 +97,47 @@ impl Ranges {
         let leaf = 2 * below + usize::from(self.points.get(below) == Some(&value));
         let mut node = leaf + 2 * self.points.len() + 1;
         while node > 0 {
-            let (start, end) = (self.starts[node] as usize, self.starts[node + 1] as usize);
-            if start < end {
-                out.push(&self.postings[start..end]);
+            let list = self.list(node);
+            if !list.is_empty() {
+                out.push(list);
             }
             node /= 2;
         }
+    }
+
+    /// Calls `with` with each list that a range with these bounds is filed in.
+    pub(super) fn each_list(&self, range: Range, with: &mut dyn FnMut(&[Order])) {
+        let known = |bound: f64| self.points.binary_search_by(|point| point.total_cmp(&bound)).is_ok();
+        if known(range.low) && known(range.high) {
+            cover(&self.points, range.low, range.high, &mut |node| with(self.list(node)));
+        }
+    }
+
+    fn list(&self, node: usize) -> &[Order] {
+        &self.postings[self.starts[node] as usize..self.starts[node + 1] as usize]
+    }
+}
+
+/// Gap, point, gap, point, ..., gap.
+fn leaves(points: &[f64]) -> usize {
+    2 * points.len() + 1
+}
+
+/// Calls `with` with the nodes that cover a range between two of the points.
+fn cover(points: &[f64], low: f64, high: f64, with: &mut dyn FnMut(usize)) {
+    let leaf = |bound: f64| 2 * points.partition_point(|&point| point < bound) + 1 + leaves(points);
+    let (mut from, mut to) = (leaf(low), leaf(high) + 1);
+    while from < to {
+        if from & 1 == 1 {
+            with(from);
+            from += 1;
+        }
+        if to & 1 == 1 {
+            to -= 1;
+            with(to);
+        }
+        from /= 2;
+        to /= 2;
     }
 }
 

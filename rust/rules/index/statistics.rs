@@ -1,5 +1,8 @@
 //! How many rules share what: the statistics by which witnesses are chosen.
 //!
+//! At first messages are taken to be like the rules: what one rule in a hundred says, one message in a hundred has.
+//! Where a sample of messages shows that a value, or a range, is more frequent than that, its cost is what was seen.
+//!
 //! Keys are counted in a sketch of two places each (Cormode and Muthukrishnan, "An improved data stream summary: the
 //! count-min sketch", 2005): a count may be too high and is never too low, which at worst makes a choice dearer.
 
@@ -8,7 +11,9 @@ use super::table::mix;
 use super::text;
 use super::witness::{Entry, Kind, What, each_entry};
 use crate::message::path::FieldId;
+use crate::message::value::Value;
 use crate::rules::condition::Condition;
+use crate::rules::traffic::Shares;
 
 /// The seed of the keys of one kind in one field.
 pub(super) fn seed(kind: Kind, field: FieldId) -> u64 {
@@ -18,6 +23,8 @@ pub(super) fn seed(kind: Kind, field: FieldId) -> u64 {
 /// What a set of rules says, counted.
 #[derive(Debug)]
 pub(super) struct Statistics {
+    rules: usize,
+    shares: Option<Shares>,
     counts: Box<[u32]>,
     /// By field and axis.
     spreads: Vec<[Spread; AXES.len()]>,
@@ -37,13 +44,17 @@ const NOWHERE: Spread = Spread { ranges: 0, lowest: f64::INFINITY, highest: f64:
 /// is asked for fewer fields.
 const FEW: u64 = 2;
 
+/// Rules looked at for a message, on average, that are not worth another field to look up.
+const WASTED: f64 = 4.0;
+
 /// What one rule under a key costs, in the unit of costs.
 pub(super) const RULE: u64 = 16;
 
 impl Statistics {
-    /// Counters for about so many rules.
-    pub(super) fn new(rules: usize) -> Self {
-        Self { counts: vec![0; (rules * 4).next_power_of_two().max(1024)].into(), spreads: Vec::new() }
+    /// Counters for about so many rules, and what is known of messages.
+    pub(super) fn new(rules: usize, shares: Option<Shares>) -> Self {
+        let counts = vec![0; (rules * 4).next_power_of_two().max(1024)].into();
+        Self { rules, shares, counts, spreads: Vec::new() }
     }
 
     /// Counts a rule.
@@ -94,6 +105,7 @@ impl Statistics {
             }
             _ => entry.keys().into_iter().map(|key| self.shared(key)).min().unwrap_or(0),
         };
+        let shared = self.as_seen(entry, shared);
         let class = match &entry.what {
             What::Value(_) | What::Text(_) => 0,
             What::Folded(_) => 2,
@@ -118,6 +130,22 @@ impl Statistics {
             }
         };
         shared.max(FEW) * RULE + class
+    }
+}
+
+impl Statistics {
+    /// How many rules would share the entry if the rules said it as often as messages have it; `shared` if that is not
+    /// known, is less, or matters little.
+    fn as_seen(&self, entry: &Entry<'_>, shared: u64) -> u64 {
+        let Some(shares) = &self.shares else { return shared };
+        let share = match &entry.what {
+            What::Value(value) => shares.of_value(entry.field, value),
+            What::Text(text) => shares.of_value(entry.field, &Value::text(text)),
+            What::Range(range) => shares.of_range(entry.field, range.axis, range.low, range.high),
+            // Of texts only hashes are known.
+            _ => return shared,
+        };
+        if shared as f64 * share <= WASTED { shared } else { shared.max((share * self.rules as f64) as u64) }
     }
 }
 

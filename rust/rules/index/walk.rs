@@ -9,7 +9,7 @@ use crate::message::{Fields, Read};
 
 /// Calls `with` with the value at the field, or, where a list stands there or on the way, with that of each element,
 /// lists within lists included, and with the list itself.
-pub(super) fn each_leaf<'m>(
+pub(in crate::rules) fn each_leaf<'m>(
     fields: &dyn Fields<'m>,
     paths: &FieldTable,
     field: FieldId,

@@ -116,6 +116,20 @@ pub(super) fn each_entry<'r>(condition: &'r Condition, with: &mut dyn FnMut(Entr
     }
 }
 
+/// Calls `with` for every entry that the rule may be filed under: as [`each_entry`], before that of several comparisons
+/// what they leave together.
+pub(super) fn each_filed<'r>(condition: &'r Condition, with: &mut dyn FnMut(Entry<'r>)) {
+    match condition {
+        Condition::All(parts) => {
+            narrowed(parts).into_iter().for_each(&mut *with);
+            parts.iter().for_each(|part| each_filed(part, with));
+        }
+        Condition::Any(parts) => parts.iter().for_each(|part| each_filed(part, with)),
+        Condition::Within { condition, .. } => each_filed(condition, with),
+        Condition::Predicate(_) | Condition::Expression(_) => each_entry(condition, with),
+    }
+}
+
 /// The ranges that several comparisons of one field leave. Of values only: elements of a list need not agree.
 fn narrowed(parts: &[Condition]) -> SmallVec<[Entry<'_>; 1]> {
     let mut ranges: SmallVec<[(FieldId, Range, usize); 2]> = SmallVec::new();

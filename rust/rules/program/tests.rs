@@ -58,7 +58,7 @@ fn fields_that_were_there_before_keep_their_numbers_and_are_found() {
     let path = Path { root: "message".into(), segments: Box::new(["priority".into()]) };
     let priority = fields.intern(path.clone());
     let rules = vec![source("a", 0, r#"{"x":[1],"priority":[5]}"#)];
-    let program = Program::build_on(fields, rules, &["message"], Limits::default()).unwrap();
+    let program = Program::build_on(fields, Arc::default(), rules, &["message"], Limits::default()).unwrap();
     assert_eq!(*program.fields().path(priority), path);
     assert_eq!(program.fields().paths().len(), 2);
     let message = JsonMessage::parse(br#"{"priority":7}"#, program.paths()).unwrap();

@@ -11,6 +11,7 @@ use crate::message::value::{Key, Value};
 use crate::message::{Fields, Read};
 use crate::rules::limits::Limits;
 use crate::rules::program::{Program, RuleSource};
+use crate::rules::traffic::Traffic;
 
 /// The meaning: every rule in order, until one matches or cannot be decided.
 fn first_by_loop<'m>(program: &Program, fields: &dyn Fields<'m>) -> Result<Option<String>, String> {
@@ -54,6 +55,29 @@ fn assert_same<'m>(program: &Program, fields: &dyn Fields<'m>) {
         }
         assert_eq!(next, None);
     }
+    assert_explained(program, fields);
+}
+
+/// Explaining agrees with matching: the winner, who are candidates, how many are asked, and each rule by itself.
+fn assert_explained<'m>(program: &Program, fields: &dyn Fields<'m>) {
+    let mut asked = Vec::new();
+    let first = program.search(None, fields, &mut |number| asked.push(number));
+    let every: Vec<usize> = program.numbered().into_iter().map(|(number, _)| number).collect();
+    let explanation = program.explain(fields, &every);
+    assert_eq!(explanation.winner, first.unwrap_or(None));
+    assert_eq!((explanation.looked_at, explanation.total), (asked.len(), every.len()));
+    assert_eq!(explanation.rules.iter().map(|rule| rule.number).collect::<Vec<_>>(), every);
+    for rule in &explanation.rules {
+        let alone = program.rule(rule.number).condition.holds(fields, program.fields());
+        assert_eq!(alone == Ok(true), rule.matched());
+        assert_eq!(alone.is_err(), rule.failure.as_ref().is_some_and(|failure| failure.raises));
+        let found_by = rule.found_by.as_deref();
+        assert!(found_by.is_some() || !rule.matched() && !asked.contains(&rule.number), "{} is no candidate", rule.id);
+        assert!(found_by.is_none_or(|words| !words.is_empty() && !words.contains("same hash")), "{found_by:?}");
+    }
+    let candidates: Vec<usize> = program.explain(fields, &[]).rules.iter().map(|rule| rule.number).collect();
+    let found = explanation.rules.iter().filter(|rule| rule.found_by.is_some()).map(|rule| rule.number);
+    assert_eq!(candidates, found.collect::<Vec<_>>());
 }
 
 fn rule(id: usize, (when, pattern, priority): &Source) -> RuleSource {
@@ -79,6 +103,35 @@ proptest! {
         for message in &messages {
             let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
             assert_same(&program, &message);
+        }
+    }
+
+    #[test]
+    fn whatever_messages_were_seen_all_rules_that_match_are_found(
+        sources in prop::collection::vec(sources(), 0..300),
+        messages in prop::collection::vec(messages(), 1..10),
+    ) {
+        let rules = valid(sources).iter().enumerate().map(|(id, source)| rule(id, source)).collect();
+        let program = build(rules).unwrap();
+        let parsed: Vec<json::JsonMessage<'_>> =
+            messages.iter().map(|text| json::JsonMessage::parse(text.as_bytes(), program.paths()).unwrap()).collect();
+        let traffic = Traffic::default();
+        for message in parsed.iter().cycle().take(100) {
+            traffic.keep(message, program.fields(), "message");
+        }
+        let shares = traffic.shares(program.fields());
+        prop_assert!(shares.is_some());
+        let rules: Vec<_> = program.rules().into_iter().cloned().collect();
+        let index = super::Index::new(&rules, shares);
+        for message in &parsed {
+            let mut lists = super::Lists::new();
+            if index.find(message, program.fields(), &mut lists).is_err() {
+                continue;
+            }
+            for (order, rule) in (0..).zip(&rules) {
+                let found = lists.iter().any(|list| list.contains(&order));
+                prop_assert!(found || rule.condition.holds(message, program.fields()) != Ok(true), "{}", rule.id);
+            }
         }
     }
 
@@ -149,7 +202,7 @@ fn cel(id: usize, when: &str) -> RuleSource {
 fn candidates(program: &Program, message: &str) -> usize {
     let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
     assert_same(program, &message);
-    let index = super::Index::new(&program.rules().into_iter().cloned().collect::<Vec<_>>());
+    let index = super::Index::new(&program.rules().into_iter().cloned().collect::<Vec<_>>(), None);
     let mut lists = super::Lists::new();
     index.find(&message, program.fields(), &mut lists).unwrap();
     lists.iter().map(|list| list.len()).sum()
