@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-PEERS = ("dict of tuples", "first_json in a loop", "random.choices", "the callable awaited")
+PEERS = ("dict of tuples", "caching: off", "first_json in a loop", "random.choices", "the callable awaited")
 NAMES = {
     "test_dispatch": "Router.dispatch",
     "test_bare_await": "the callable awaited",
@@ -24,7 +24,8 @@ NAMES = {
 def label(entry: dict[str, Any]) -> str:
     """What was measured, in words: the parameter that tells it from the others of its group."""
     params = entry["params"] or {}
-    return str(params.get("name") or params.get("policy") or NAMES[entry["name"]])
+    caching = f"caching: {params['caching']}" if "caching" in params else None
+    return str(params.get("name") or params.get("policy") or caching or NAMES[entry["name"]])
 
 
 def main(path: Path) -> None:
@@ -42,7 +43,7 @@ def main(path: Path) -> None:
     for group, rows in groups.items():
         peer = next((time for name, time in rows if name in PEERS), None)
         for name, time in sorted(rows, key=lambda row: row[1]):
-            ratio = "" if peer is None else f"{time / peer:.2f}"
+            ratio = "" if peer is None else f"{time / peer:.2f}" if time > peer / 100 else f"{time / peer:.4f}"
             print(f"| {group} | {name} | {time:.3f} | {ratio} |")
 
 

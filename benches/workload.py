@@ -44,6 +44,22 @@ def messages(count: int, rule_count: int, seed: int = 1) -> list[Message]:
     return made
 
 
+def computed(count: int) -> list[dict[str, Any]]:
+    """Rules that nothing can be looked up for: expressions over two fields, of which one at most holds."""
+    return [
+        {"id": f"rule-{number}", "when": f"message.tenant.size() * 100 + message.priority == {number}"}
+        for number in range(count)
+    ]
+
+
+def repeated(count: int, different: int) -> list[Message]:
+    """Messages for :func:`computed`, so many of them different; half of these match a rule."""
+    return [
+        {"tenant": "t" * (number % different // 10), "priority": number % 10 if number % 2 else 100_000}
+        for number in range(count)
+    ]
+
+
 def lambdas(count: int) -> Callable[[Message], str | None]:
     """The router people write first: a list of functions, tried in order."""
 

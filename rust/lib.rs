@@ -8,6 +8,8 @@
 //! 4. [`pool`] knows who may receive it; [`balance`] picks one of them.
 //! 5. A [`pool::lease::Lease`] holds the destination until the outcome is known.
 //!
+//! Between 1 and 2, [`cache`] may remember which rule such a message matched.
+//!
 //! [`batch`] takes many messages through 1 to 3 on all cores.
 //!
 //! Nothing here has a clock or randomness of its own: `now` and a random generator are arguments.
@@ -15,6 +17,7 @@
 
 pub mod balance;
 pub mod batch;
+pub mod cache;
 pub mod error;
 pub mod message;
 pub mod pool;

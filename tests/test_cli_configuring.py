@@ -75,10 +75,10 @@ def test_check_of_a_directory_or_nothing_fails_in_words(tmp_path: Path) -> None:
 
 def test_check_tells_what_has_no_effect_and_fails_for_it_only_if_strict(tmp_path: Path) -> None:
     path = tmp_path / "router.yaml"
-    path.write_text(CONFIG + "  performance: {caching: true}\n")
+    path.write_text(CONFIG + "  performance: {optimization: true}\n")
     code, out, err = run("check", str(path))
     assert (code, "fine" in out) == (0, True)
-    assert err.startswith(f"notice: {path}: performance.caching:")
+    assert err.startswith(f"notice: {path}: performance.optimization:")
     assert run("check", "--strict", str(path))[0] == 2
 
 

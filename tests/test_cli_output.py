@@ -10,7 +10,7 @@ from cli_support import ledger, row
 from turnout.cli.output import duration, print_json_line
 from turnout.cli.summary import Summary
 from turnout.delivery import Ledger
-from turnout.reports import DecisionTimes, Event, Stats
+from turnout.reports import CacheStats, DecisionTimes, Event, Stats
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def summary(events: int = 0, **counts: int) -> Summary:
         routed={},
         failovers=0,
         ledger=Ledger(**{**known, **rest, **counts}, reasons={}, p50_ms=None, p95_ms=None, p99_ms=None),
-        stats=Stats(0, 0, {}, 1, DecisionTimes(), {}, {}),
+        stats=Stats(0, 0, {}, 1, DecisionTimes(), CacheStats("off", False, "", 0, 0, 0, 0, 0), {}, {}),
         events=[Event(seq, 1000.0 + seq, f"d{seq}", "ejected", "failures in a row") for seq in range(1, events + 1)],
         stopped_by=None,
         trouble=None,

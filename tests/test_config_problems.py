@@ -77,17 +77,38 @@ SHAPE = {
         ["router.yaml:1:43: message_router.destinations.a.tier: expected a whole number, found 0.5"],
     ),
     "yes for true": (
-        "message_router:\n  performance:\n    caching: yes\n",
+        "message_router:\n  performance:\n    optimization: yes\n",
         [
             (
-                "router.yaml:3:14: message_router.performance.caching: "
+                "router.yaml:3:19: message_router.performance.optimization: "
                 "expected true or false, found the text 'yes'; write true"
             )
         ],
     ),
     "one for true": (
+        "message_router: {performance: {optimization: 1}}",
+        ["router.yaml:1:46: message_router.performance.optimization: expected true or false, found 1"],
+    ),
+    "a mode of caching that there is not": (
+        "message_router: {performance: {caching: onn}}",
+        [
+            (
+                "router.yaml:1:41: message_router.performance.caching: unknown value 'onn'; did you mean 'on'? "
+                "known: auto, on, off"
+            )
+        ],
+    ),
+    "a number for caching": (
         "message_router: {performance: {caching: 1}}",
-        ["router.yaml:1:41: message_router.performance.caching: expected true or false, found 1"],
+        ["router.yaml:1:41: message_router.performance.caching: expected a mapping, found 1"],
+    ),
+    "too small a cache": (
+        "message_router: {performance: {caching: {mode: on, max_entries: 2}}}",
+        ["router.yaml:1:65: message_router.performance.caching.max_entries: must be at least 16, found 2"],
+    ),
+    "unknown key of caching": (
+        "message_router: {performance: {caching: {max_entrys: 20}}}",
+        ["router.yaml:1:42: message_router.performance.caching.max_entrys: unknown key; did you mean 'max_entries'?"],
     ),
     "true for a number": (
         "message_router: {performance: {concurrency: true}}",

@@ -40,9 +40,10 @@ RUST_ALLOWED = {
     "rules": {"message"},
     "pool": {"balance", "stats"},
     "balance": {"stats"},
-    "router": {"message", "rules", "pool", "balance", "stats"},
+    "cache": {"message", "stats"},
+    "router": {"message", "rules", "pool", "balance", "cache", "stats"},
     "batch": {"message", "rules", "pool", "router"},
-    "python": {"message", "rules", "pool", "balance", "router", "stats", "batch"},
+    "python": {"message", "rules", "pool", "balance", "cache", "router", "stats", "batch"},
 }
 
 

@@ -391,6 +391,7 @@ class Router:
     def _events(self, since: int = 0) -> list[dict[str, Any]]:
         """Changes of state with a number above ``since``, of the last 1,024; `turnout.reports.Event` has the keys."""
     def _stats(self) -> dict[str, Any]:
-        """``generation``, ``decisions``, ``no_route``, ``by_rule`` (counts by id), and ``decision_p50`` and
-        ``decision_p99`` in seconds, of one decision in 32; None before the first.
+        """``generation``, ``decisions``, ``no_route``, ``by_rule`` (counts by id), ``decision_p50`` and
+        ``decision_p99`` in seconds, of one decision in 32; None before the first; ``cache``:
+        `turnout.reports.CacheStats` has the keys.
         """

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 __all__ = [
-    "DecisionTimes", "DestinationStats", "Event", "Explanation", "PoolMember", "PoolStats", "Report",
+    "CacheStats", "DecisionTimes", "DestinationStats", "Event", "Explanation", "PoolMember", "PoolStats", "Report",
     "RuleExplanation", "Stats",
 ]  # fmt: skip
 
@@ -127,6 +127,35 @@ class DecisionTimes(Report):
 
 
 @dataclass(frozen=True)
+class CacheStats(Report):
+    """The decision cache, since this generation of the configuration went live."""
+
+    mode: str
+    """``auto``, ``on`` or ``off``: as configured."""
+    on: bool
+    """Whether messages are looked up now."""
+    reason: str
+    """Why, in words, with what a lookup and a match took where they were timed."""
+    hits: int
+    """Lookups that gave the answer."""
+    misses: int
+    """Lookups that did not."""
+    bypassed: int
+    """Messages that could not be looked up while the cache was on: some field that a rule names cannot be read, or
+    all of them together are too long."""
+    entries: int
+    """Answers remembered."""
+    bytes: int
+    """Of ``max_bytes``, what they are charged for."""
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of the lookups that gave the answer, 0..1; None before the first."""
+        lookups = self.hits + self.misses
+        return self.hits / lookups if lookups else None
+
+
+@dataclass(frozen=True)
 class Stats(Report):
     """A router's counters since it was made, and the state of its pools and destinations."""
 
@@ -139,6 +168,7 @@ class Stats(Report):
     generation: int
     """Number of the live configuration, from 1."""
     decision_ns: DecisionTimes
+    cache: CacheStats
     destinations: Mapping[str, DestinationStats]
     pools: Mapping[str, PoolStats]
 
@@ -156,6 +186,7 @@ class Stats(Report):
             by_rule=dict(stats["by_rule"]),
             generation=stats["generation"],
             decision_ns=DecisionTimes(_nanoseconds(stats["decision_p50"]), _nanoseconds(stats["decision_p99"])),
+            cache=CacheStats(**_known(CacheStats, stats["cache"])),
             destinations={one["id"]: DestinationStats(**_known(DestinationStats, one)) for one in destinations},
             pools={one["id"]: _pool(one) for one in pools},
         )
@@ -271,5 +302,5 @@ class Event(Report):
 
 # Looked up once: statistics are made of thousands of these.
 _FIELDS: dict[type[Report], tuple[str, ...]] = {
-    kind: tuple(field.name for field in fields(kind)) for kind in (DestinationStats, PoolMember, Event)
+    kind: tuple(field.name for field in fields(kind)) for kind in (CacheStats, DestinationStats, PoolMember, Event)
 }

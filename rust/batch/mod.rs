@@ -40,7 +40,7 @@ pub fn sample(program: &Program, lines: &[Line<'_>]) {
     for lines in lines.chunks(APART) {
         if program.sample_is_due(lines.len() as u32) {
             // What is no message has an error in its place.
-            if let Some(Ok(message)) = lines.first().map(|line| parse(line, program)) {
+            if let Some(Ok(message)) = lines.first().map(|line| parse(line, program, Check::Grammar)) {
                 program.keep(&message);
             }
         }

@@ -401,6 +401,21 @@ impl Router {
         dict.set_item("by_rule", by_rule)?;
         dict.set_item("decision_p50", time(0.5))?;
         dict.set_item("decision_p99", time(0.99))?;
+        dict.set_item("cache", cache(py, &live.snapshot)?)?;
         Ok(dict)
     }
+}
+
+fn cache<'py>(py: Python<'py>, snapshot: &Snapshot) -> PyResult<Bound<'py, PyDict>> {
+    let (caching, report) = snapshot.caching();
+    let dict = PyDict::new(py);
+    dict.set_item("mode", caching.name())?;
+    dict.set_item("on", report.on)?;
+    dict.set_item("reason", report.reason)?;
+    dict.set_item("hits", report.hits)?;
+    dict.set_item("misses", report.misses)?;
+    dict.set_item("bypassed", report.bypassed)?;
+    dict.set_item("entries", report.entries)?;
+    dict.set_item("bytes", report.bytes)?;
+    Ok(dict)
 }

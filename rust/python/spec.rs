@@ -14,6 +14,7 @@ use super::convert::{self, Held};
 use super::errors::{config_error, rule_error};
 use super::nanos;
 use crate::balance::PolicyKind;
+use crate::cache::{Bounds, Caching};
 use crate::error::{Place, RuleError};
 use crate::pool::{FailoverSpec, MemberSpec, PoolSpec};
 use crate::router::{CLASSIFICATIONS, DefaultRoute, Mode, RouterSpec, RuleSpec, Stage, Urgent};
@@ -179,7 +180,7 @@ pub(super) fn state<T: FromStr<Err: Display>>(name: &str) -> PyResult<T> {
 
 /// A whole configuration, as `turnout.config` compiles it.
 pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
-    let known = ["stages", "rules", "urgent", "default", "dead_letter", "pools", "admin", "failover"];
+    let known = ["stages", "rules", "urgent", "default", "dead_letter", "pools", "admin", "failover", "caching"];
     let section = Section::new(spec, "router".to_owned(), &known)?;
     let stages = section
         .required::<Vec<String>>("stages")?
@@ -217,7 +218,19 @@ pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
         .collect::<PyResult<_>>()?;
     let states = section.optional::<std::collections::HashMap<String, String>>("admin")?.unwrap_or_default();
     let admin = states.into_iter().map(|(id, state)| Ok((id, self::state(&state)?))).collect::<PyResult<_>>()?;
-    Ok(RouterSpec { stages, rules, urgent, default, pools, admin, limits: Limits::default() })
+    let caching = caching(&section.required::<Bound<'_, PyAny>>("caching")?)?;
+    Ok(RouterSpec { stages, rules, urgent, default, pools, admin, limits: Limits::default(), caching })
+}
+
+fn caching(settings: &Bound<'_, PyAny>) -> PyResult<Caching> {
+    let section = Section::new(settings, "caching".to_owned(), &["mode", "max_entries", "max_bytes"])?;
+    let bounds = Bounds { entries: section.required("max_entries")?, bytes: section.required("max_bytes")? };
+    match section.required::<String>("mode")?.as_str() {
+        "auto" => Ok(Caching::Auto(bounds, super::now)),
+        "on" => Ok(Caching::On(bounds)),
+        "off" => Ok(Caching::Off),
+        mode => Err(config_error(format!("caching: unknown mode {mode:?}; there are: auto, on, off"))),
+    }
 }
 
 /// The numbers of the rules to be explained besides the candidates: those of a list of ids, or of `"all"`.

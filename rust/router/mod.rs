@@ -5,6 +5,9 @@
 //! configured, within the rules the higher priority, ties to the earlier rule, then the default route.
 //! A [`Plan`] is the outcome, fixed to its generation; attempts take destinations from it one by one.
 //!
+//! Which rule a message matched may be remembered ([`crate::cache`]), for the life of the snapshot; where the route
+//! leads is decided anew for each message.
+//!
 //! Live state (in-flight counts, ejections, latencies) belongs to the [`Registry`], by destination id, and
 //! outlives snapshots.
 
@@ -21,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use resolve::{CLASSIFICATIONS, Choice, Origin, Plan, Resolution, Target};
 pub use spec::{BuildError, DefaultRoute, Mode, ROOTS, RouterSpec, RuleSpec, Stage, Urgent};
 
+use crate::cache::{self, Cache, Caching};
 use crate::message::path::FieldId;
 use crate::pool::{Admin, Pool, Registry};
 use crate::rules::program::Program;
@@ -64,6 +68,9 @@ pub struct Snapshot {
     /// Whether some rule reads a live fact.
     reads_facts: bool,
     envelope: EnvelopeFields,
+    /// `None`: off, or some rule reads a live fact.
+    cache: Option<Cache>,
+    caching: Caching,
     /// The admin state that the configuration gives each destination.
     admin: Vec<(String, Admin)>,
     registry: Arc<Registry>,
@@ -104,6 +111,19 @@ impl Snapshot {
     /// The route of the rule with this number.
     pub fn route(&self, number: usize) -> &Route {
         &self.routes[number]
+    }
+
+    /// What the cache is told to do, and what it did in this generation.
+    pub fn caching(&self) -> (Caching, cache::Report) {
+        let report = match &self.cache {
+            Some(cache) => cache.report(),
+            None => {
+                let off = matches!(self.caching, Caching::Off);
+                let reason = if off { "off in the configuration" } else { "rules read live facts" };
+                cache::Report { reason: reason.to_owned(), ..Default::default() }
+            }
+        };
+        (self.caching, report)
     }
 
     /// How often each rule has decided, by id, over all generations that had it.

@@ -94,9 +94,7 @@ impl Snapshot {
         for (number, stage) in self.stages.iter().enumerate().skip(start) {
             match stage {
                 Stage::ContentBased => {
-                    let with_facts = WithFacts { message, facts: &self.facts, pools: &self.pools, now };
-                    let fields: &dyn Fields<'m> = if self.reads_facts { &with_facts } else { message };
-                    if let Some(number) = self.program.first(fields)? {
+                    if let Some(number) = self.first(message, now)? {
                         let route = &self.routes[number];
                         let target = Target::Pools(Arc::clone(&route.pools), route.mode);
                         return Ok(Resolution::Route(Origin::Rule(number), target));
@@ -127,6 +125,17 @@ impl Snapshot {
             Some(DefaultRouteTarget::DeadLetter) => Resolution::Route(Origin::Default, Target::DeadLetter),
             None => Resolution::Nothing,
         })
+    }
+
+    /// The first rule that matches, by number: remembered, or found.
+    fn first<'m>(&'m self, message: &dyn Fields<'m>, now: Nanos) -> Result<Option<usize>, MatchError> {
+        match &self.cache {
+            Some(cache) => cache.first(message, now, |fields| self.program.first(fields)),
+            None if self.reads_facts => {
+                self.program.first(&WithFacts { message, facts: &self.facts, pools: &self.pools, now })
+            }
+            None => self.program.first(message),
+        }
     }
 
     /// Counts a decision of the rule that gave it, if one did.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::facts::{Fact, FactError};
 use super::{DefaultRouteTarget, EnvelopeFields, Route, Snapshot};
+use crate::cache::{Cache, Caching};
 use crate::error::{PoolError, RuleError};
-use crate::message::path::{FieldTable, Path};
+use crate::message::path::Path;
 use crate::pool::{Admin, Nanos, Pool, PoolSpec, Registry};
 use crate::rules::limits::Limits;
 use crate::rules::program::{Program, RuleSource};
@@ -110,6 +111,8 @@ pub struct RouterSpec {
     pub admin: Vec<(String, Admin)>,
     /// Budgets of rules.
     pub limits: Limits,
+    /// Whether the rules that messages matched are remembered.
+    pub caching: Caching,
 }
 
 /// A configuration that cannot go live.
@@ -161,14 +164,6 @@ impl Snapshot {
             Ok::<_, BuildError>(Route { pools: ids.iter().map(number).collect::<Result<_, _>>()?, mode })
         };
 
-        let mut fields = FieldTable::default();
-        let mut field =
-            |name: &str| fields.intern(Path { root: Arc::from("message"), segments: Box::from([Arc::from(name)]) });
-        let envelope = EnvelopeFields {
-            priority: field("priority"),
-            destination: field("destination"),
-            classification: field("classification"),
-        };
         let mut routes = HashMap::with_capacity(spec.rules.len());
         let mut sources = Vec::with_capacity(spec.rules.len());
         for rule in spec.rules {
@@ -177,7 +172,11 @@ impl Snapshot {
             sources.push(rule.source);
         }
         let traffic = previous.map(|old| Arc::clone(old.program.traffic())).unwrap_or_default();
-        let program = Program::build_on(fields, traffic, sources, &ROOTS, spec.limits).map_err(BuildError::Rules)?;
+        let program = Program::build_on(traffic, sources, &ROOTS, spec.limits).map_err(BuildError::Rules)?;
+        let named = program.fields().paths().len();
+        let path = |name: &str| Path { root: Arc::from("message"), segments: Box::from([Arc::from(name)]) };
+        let (program, [priority, destination, classification]) =
+            program.with_fields(["priority", "destination", "classification"].map(path));
         let routes = program.rules().iter().filter_map(|rule| routes.remove(rule.id.as_ref())).collect();
         let hits = {
             let carried: HashMap<&str, _> = previous
@@ -213,8 +212,12 @@ impl Snapshot {
             DefaultRoute::DeadLetter => Some(DefaultRouteTarget::DeadLetter),
             DefaultRoute::None => None,
         };
+        let reads_facts = facts.iter().any(Option::is_some);
         Ok(Self {
             generation,
+            // What a live fact says is not in the message.
+            cache: if reads_facts { None } else { Cache::new(spec.caching, program.fields(), named) },
+            caching: spec.caching,
             program,
             routes,
             hits,
@@ -224,9 +227,9 @@ impl Snapshot {
             pools,
             pool_numbers,
             home_pools,
-            reads_facts: facts.iter().any(Option::is_some),
+            reads_facts,
             facts,
-            envelope,
+            envelope: EnvelopeFields { priority, destination, classification },
             admin: spec.admin,
             registry: Arc::clone(registry),
         })

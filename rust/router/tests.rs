@@ -1,5 +1,7 @@
 //! The fate of messages, without Python: stages, routes, live facts, generations.
 
+mod remembering;
+
 use std::sync::Arc;
 
 use super::*;
@@ -33,6 +35,7 @@ fn spec() -> RouterSpec {
         pools: vec![pool("sms", &["sms-1", "sms-2"]), pool("mail", &["mail-1"]), pool("pager", &["pager-1"])],
         admin: Vec::new(),
         limits: Limits::default(),
+        caching: Caching::Off,
     }
 }
 

@@ -28,7 +28,7 @@ use super::{expression, pattern};
 use crate::error::{ConditionError, Place, RuleError};
 use crate::message::Fields;
 use crate::message::json::Paths;
-use crate::message::path::FieldTable;
+use crate::message::path::{FieldId, FieldTable, Path};
 use crate::message::value::Value;
 
 /// A rule as it is written.
@@ -98,21 +98,20 @@ impl Program {
     /// # Errors
     /// All that is wrong with all rules, in their order.
     pub fn build(sources: Vec<RuleSource>, roots: &[&str], limits: Limits) -> Result<Self, Vec<RuleError>> {
-        Self::build_on(FieldTable::default(), Arc::default(), sources, roots, limits)
+        Self::build_on(Arc::default(), sources, roots, limits)
     }
 
-    /// As [`Program::build`], its field numbers going on from those in `fields`, which messages are asked for besides.
-    /// `traffic` is that of a program before it, by which witnesses are chosen.
+    /// As [`Program::build`]; `traffic` is that of a program before it, by which witnesses are chosen.
     ///
     /// # Errors
     /// As [`Program::build`].
     pub fn build_on(
-        fields: FieldTable,
         traffic: Arc<Traffic>,
         sources: Vec<RuleSource>,
         roots: &[&str],
         limits: Limits,
     ) -> Result<Self, Vec<RuleError>> {
+        let fields = FieldTable::default();
         let roots: Arc<[Arc<str>]> = roots.iter().map(|&root| root.into()).collect();
         let inner = Inner {
             layers: Vec::new(),
@@ -185,11 +184,17 @@ impl Program {
         if !added.is_empty() {
             inner.push(added, &fields);
         }
-        if fields.paths().len() > inner.fields.paths().len() {
-            inner.paths = Arc::new(Paths::new(&fields, first(&inner.roots)));
-            inner.fields = Arc::new(fields);
-        }
+        inner.set_fields(fields);
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// This program, its messages asked for the fields at `paths` besides those that rules name, and their numbers.
+    pub fn with_fields<const N: usize>(&self, paths: [Path; N]) -> (Self, [FieldId; N]) {
+        let mut inner = (*self.inner).clone();
+        let mut fields = (*inner.fields).clone();
+        let numbers = paths.map(|path| fields.intern(path));
+        inner.set_fields(fields);
+        (Self { inner: Arc::new(inner) }, numbers)
     }
 
     /// This program without the rule; `None` if there is none of that id.
@@ -332,6 +337,14 @@ impl Program {
 const MOST_RULES: usize = 1 << 30;
 
 impl Inner {
+    /// Takes a table that has grown out of this one's.
+    fn set_fields(&mut self, fields: FieldTable) {
+        if fields.paths().len() > self.fields.paths().len() {
+            self.paths = Arc::new(Paths::new(&fields, first(&self.roots)));
+            self.fields = Arc::new(fields);
+        }
+    }
+
     /// Adds a layer, merged with those before it that are not much larger.
     fn push(&mut self, mut rules: Vec<Arc<Rule>>, fields: &FieldTable) {
         while let Some(before) = self.layers.last() {

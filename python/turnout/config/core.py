@@ -21,6 +21,7 @@ def core_spec(config: RouterConfig) -> dict[str, Any]:
         "pools": [_pool(config, pool) for pool in config.pools],
         "admin": {name: destination.admin for name, destination in config.destinations.items()},
         "failover": _failover(config),
+        "caching": config.performance.caching.model_dump(),
     }
 
 

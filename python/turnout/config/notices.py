@@ -13,7 +13,6 @@ NOT_YET: dict[tuple[str, str], str] = {
     ("optimization", "optimize_cost"): _ON_CALL,
     ("optimization", "optimize_quality"): _ON_CALL,
     ("optimization", "learning"): _ON_CALL,
-    ("performance", "caching"): "matches are not remembered yet; every message is matched anew",
     ("performance", "optimization"): "routing does not tune itself yet",
     ("quality", "learning"): "nothing is learned from quality figures yet",
 }

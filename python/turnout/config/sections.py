@@ -29,6 +29,7 @@ POLICIES: tuple[str, ...] = get_args(Policy)
 """The balancing policies of this release."""
 
 FailoverMode = Literal["automatic", "manual", "off"]
+CachingMode = Literal["auto", "on", "off"]
 
 
 def _stages(value: object) -> object:
@@ -43,6 +44,16 @@ def _stages(value: object) -> object:
 def _mode(value: object) -> object:
     """YAML 1.1 writers turn an unquoted ``off`` into false."""
     return "off" if value is False else value
+
+
+def _caching_mode(value: object) -> object:
+    """The specification's switch, which is also what YAML 1.1 writers turn an unquoted ``on`` into."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+def _caching(value: object) -> object:
+    """A mode stands for the settings with that mode."""
+    return {"mode": value} if isinstance(value, (str, bool)) else value
 
 
 class RoutingConfig(Model):
@@ -151,13 +162,34 @@ class OptimizationConfig(Model):
     learning: Switch = Field(default=False, description="Whether weights are learned from outcomes while running.")
 
 
+class CachingConfig(Model):
+    """Whether, and how much of, the rules that messages matched are remembered."""
+
+    mode: Annotated[CachingMode, BeforeValidator(_caching_mode, CachingMode | bool)] = Field(
+        default="auto",
+        description="auto: remembered while the router measures that looking a message up is cheaper than matching it. "
+        "on, true: always. off, false: never. Rules that read live facts turn it off.",
+    )
+    max_entries: Count = Field(default=65_536, ge=16, le=100_000_000, description="Answers remembered, at most.")
+    max_bytes: Count = Field(
+        default=16_777_216,
+        ge=65_536,
+        le=1 << 40,
+        description="Bytes for all of them, at most. Each is charged max_bytes / max_entries at least.",
+    )
+
+
 class PerformanceConfig(Model):
     """Time and memory a router may take."""
 
     timeout: PositiveDuration = Field(
         default=5.0, description="Time for one message, all attempts together; its own deadline may be sooner."
     )
-    caching: Switch = Field(default=False, description="Whether the rules that equal messages matched are remembered.")
+    caching: Annotated[CachingConfig, BeforeValidator(_caching, CachingMode | bool | CachingConfig)] = Field(
+        default=CachingConfig(),
+        description="Whether the rule that a message matched is remembered, for the next that says the same in all "
+        "fields that rules name: auto, on, off, or {mode, max_entries, max_bytes}. true is on, false is off.",
+    )
     parallel_processing: Switch = Field(
         default=True,
         description="Whether the pools of a route with mode all are served at the same time; "

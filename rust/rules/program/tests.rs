@@ -53,16 +53,15 @@ fn a_program_is_untouched_by_those_made_from_it() {
 }
 
 #[test]
-fn fields_that_were_there_before_keep_their_numbers_and_are_found() {
-    let mut fields = FieldTable::default();
-    let path = Path { root: "message".into(), segments: Box::new(["priority".into()]) };
-    let priority = fields.intern(path.clone());
-    let rules = vec![source("a", 0, r#"{"x":[1],"priority":[5]}"#)];
-    let program = Program::build_on(fields, Arc::default(), rules, &["message"], Limits::default()).unwrap();
-    assert_eq!(*program.fields().path(priority), path);
-    assert_eq!(program.fields().paths().len(), 2);
-    let message = JsonMessage::parse(br#"{"priority":7}"#, program.paths()).unwrap();
+fn messages_are_asked_for_fields_that_no_rule_names_too() {
+    let path = |name: &str| Path { root: "message".into(), segments: Box::new([name.into()]) };
+    let built = build(vec![source("a", 0, r#"{"x":[1],"priority":[5]}"#)]).unwrap();
+    let (program, [priority, key]) = built.with_fields([path("priority"), path("key")]);
+    assert_eq!(program.fields().paths()[..2], *built.fields().paths(), "numbers given out stay valid");
+    assert_eq!((priority.index() < 2, key.index()), (true, 2));
+    let message = JsonMessage::parse(br#"{"priority":7,"key":"k"}"#, program.paths()).unwrap();
     assert!(matches!(message.read(priority), Ok(Read::Value(Value::Int(7)))));
+    assert_eq!(format!("{:?}", message.read(key).unwrap()), r#"Value(Text(Borrowed("k")))"#);
 }
 
 #[test]

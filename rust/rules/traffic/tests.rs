@@ -70,11 +70,10 @@ fn a_value_that_all_messages_have_is_no_witness_once_that_is_known() {
 fn what_is_known_is_handed_on_to_a_program_built_anew() {
     let old = program();
     show(&old, MESSAGES, hot);
-    let sources = (0..RULES).map(source).collect();
-    // Its fields have other numbers.
-    let mut fields = FieldTable::default();
-    fields.intern(Path { root: "message".into(), segments: Box::from(["first".into()]) });
-    let new = Program::build_on(fields, Arc::clone(old.traffic()), sources, &["message"], Limits::default()).unwrap();
+    // Its fields have other numbers: the first rule names another one.
+    let other = RuleSource { when: Some("message.first == 1".into()), matches: None, ..source(RULES) };
+    let sources = std::iter::once(other).chain((0..RULES).map(source)).collect();
+    let new = Program::build_on(Arc::clone(old.traffic()), sources, &["message"], Limits::default()).unwrap();
     assert!(found(&new, &hot(7)).0 <= 2);
 }
 
