@@ -56,7 +56,7 @@ def toolchain() -> str:
 
 def write(counts: Counts) -> None:
     lines = [
-        "# Instructions of one step of each hot path, as callgrind counts them: make instructions-baseline writes this file.",
+        "# Instructions of one step of each hot path, by callgrind; written by make instructions-baseline.",
         f"rustc = {json.dumps(toolchain())}",
         "",
         "[counts]",

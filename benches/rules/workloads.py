@@ -31,6 +31,8 @@ BATCH = 64
 SIZES = (10, 1_000, 100_000)
 # Regular expressions and wildcards cost kilobytes each in every engine, Python's own among them.
 TEXT_SIZES = (10, 1_000, 10_000)
+# Numbers of rules that only goals ask for: where a scan meets an index, and the dict by hand.
+GOAL_SIZES = (8, 32)
 
 Hits = Literal["0", "1", "10", "all"]
 
@@ -276,6 +278,11 @@ class Case:
     changing: bool = False
 
     @property
+    def for_goals(self) -> bool:
+        """Whether the case is there for a goal alone, and has no column in the tables."""
+        return self.rules in GOAL_SIZES
+
+    @property
     def kind(self) -> Workload:
         return WORKLOADS[self.workload]
 
@@ -363,6 +370,11 @@ def cases(*, quick: bool = False, large: bool = False) -> list[Case]:
         for name in WORKLOADS
         for count in sizes_of(name)
     ]
+    made += [
+        Case(name, count, hits="all" if WORKLOADS[name].every else "1") for name in WORKLOADS for count in GOAL_SIZES
+    ]
+    if not quick:
+        made += [Case(name, 10_000) for name in ("equality-first", "equality-last")]
     hits: tuple[Hits, ...] = ("0", "10", "all")
     some = ("equality-last",) if quick else ("equality-last", "mix")
     made += [Case(name, count, hits=one) for name in some for one in hits for count in sizes_of(name)[1:]]
