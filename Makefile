@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python conformance lint typecheck bench bench-rules instructions instructions-baseline wheel clean lock
+.PHONY: demo test test-rust test-python conformance lint typecheck bench bench-rules bench-peers instructions instructions-baseline wheel clean lock
 
 ## demo: route and deliver the 2,000 messages of examples/hub, with a destination that fails and recovers
 demo: .venv/built
@@ -47,6 +47,10 @@ bench: .venv/built
 ## bench-rules: the matcher beside hand-written Python and engines from PyPI; ARGS=--quick, --large or --only mix
 bench-rules: .venv/built .venv-bench/installed
 	PYTHONPATH=python:tests .venv-bench/bin/python -m benches.rules $(ARGS)
+
+## bench-peers: the matcher in Rust beside a-tree, aho-corasick and regex, each on the same rules
+bench-peers:
+	cargo bench --locked --quiet -p peers
 
 ## instructions: instructions of the hot paths, by callgrind, against the committed baseline; more than 5 % more fails
 instructions:

@@ -15,10 +15,11 @@ from concurrent.futures import ProcessPoolExecutor
 import turnout
 
 from . import deliveries, goals, peers
+from .cases import Case, cases
 from .contenders import OWN, First, Hand, Lambdas
 from .measure import Budget, Cell, measure
 from .table import markdown
-from .workloads import WORKLOADS, Case, cases
+from .workloads import WORKLOADS
 
 # Seconds of a default run after which engines from PyPI are no longer tried, so that it ends.
 PEERS_UNTIL = 240.0

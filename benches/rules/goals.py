@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from .cases import Case
 from .measure import Cell
-from .workloads import Case
 
 Results = Mapping[Case, Mapping[str, Cell]]
 FEW_TO_MANY = ("equality-first", "equality-last", "prefix", "range", "mix")

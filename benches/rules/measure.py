@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from .answers import WrongAnswerError, check_with_oracle, checked, given, known
+from .cases import Case, Question
 from .contenders import Ask, Contender
 from .predicates import InexpressibleError
-from .workloads import Case, Question
 
 MIN_CALLS = 3
 MANY = 100
