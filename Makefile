@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python conformance lint typecheck bench bench-rules fuzz wheel clean lock
+.PHONY: demo test test-rust test-python conformance lint typecheck
+.PHONY: bench bench-rules bench-peers instructions instructions-baseline fuzz wheel clean lock
 
 ## demo: route and deliver the 2,000 messages of examples/hub, with a destination that fails and recovers
 demo: .venv/built
@@ -64,6 +65,17 @@ fuzz:
 			-dict=fuzz/dictionaries/$$target -artifact_prefix=target/fuzz/$$target- \
 			target/fuzz/corpus/$$target fuzz/seeds/$$target || exit 1; \
 	done
+## bench-peers: the matcher in Rust beside a-tree, aho-corasick and regex, each on the same rules
+bench-peers:
+	cargo bench --locked --quiet -p peers
+
+## instructions: instructions of the hot paths, by callgrind, against the committed baseline; more than 5 % more fails
+instructions:
+	$(PYTHON) benches/instructions.py
+
+## instructions-baseline: what they are now becomes the baseline
+instructions-baseline:
+	$(PYTHON) benches/instructions.py --write
 
 ## wheel: the wheel, in dist/
 wheel: .venv/installed

@@ -14,14 +14,17 @@ from concurrent.futures import ProcessPoolExecutor
 
 import turnout
 
-from . import peers
-from .contenders import OWN
+from . import deliveries, goals, peers
+from .cases import Case, cases
+from .contenders import OWN, First, Hand, Lambdas
 from .measure import Budget, Cell, measure
 from .table import markdown
-from .workloads import WORKLOADS, Case, cases
+from .workloads import WORKLOADS
 
 # Seconds of a default run after which engines from PyPI are no longer tried, so that it ends.
 PEERS_UNTIL = 240.0
+# Who is asked in cases that only goals need.
+GOALS_ONLY = (First, Lambdas, Hand)
 QUICK = Budget(cell=0.03, message=0.1, build=1.0)
 
 
@@ -71,14 +74,18 @@ def main() -> None:
             if sys.stderr.isatty():
                 print(f"\r{number}/{len(chosen)} {case.workload}, {case.rules:,} rules", end="\x1b[K", file=sys.stderr)
             late = not asked.large and time.perf_counter() - start > PEERS_UNTIL
-            kinds = OWN if late else peers.EVERYONE
+            kinds = GOALS_ONLY if case.for_goals else OWN if late else peers.EVERYONE
             cells = pool.submit(measure, case, kinds, before(case, results), budget).result()
-            if late:
+            if late and not case.for_goals:
                 reason = f"not tried: {PEERS_UNTIL:g} s of the run were over"
                 cells |= {peer.name: Cell(absent=reason) for peer in peers.EVERYONE if peer not in OWN}
             results[case] = cells
     print(f"\n{len(chosen)} cases in {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    print(markdown(results, f"turnout {turnout.__version__}, {peers.versions()}", budget.cell))
+    real = deliveries.measure()
+    shown = {case: cells for case, cells in results.items() if not case.for_goals}
+    print(markdown(shown, f"turnout {turnout.__version__}, {peers.versions()}", budget.cell))
+    print("\n".join(goals.deliveries_table(real)))
+    print("\n".join(goals.table(goals.goals(results, real))))
 
 
 if __name__ == "__main__":

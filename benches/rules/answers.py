@@ -12,9 +12,9 @@ from typing import Any
 
 from oracle import all_rules
 
+from .cases import Case, Question
 from .contenders import Ask, Contender
 from .predicates import Message
-from .workloads import Case, Question
 
 ORACLE_RULES = 10
 ORACLE_MESSAGES = 4

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Literal
 
 from turnout import RuleSet
 
+from .cases import Case
 from .predicates import Condition, InexpressibleError, python
-from .workloads import Case
 
 Ask = Callable[[Any], Any]
 

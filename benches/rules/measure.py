@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from .answers import WrongAnswerError, check_with_oracle, checked, given, known
+from .cases import Case, Question
 from .contenders import Ask, Contender
 from .predicates import InexpressibleError
-from .workloads import Case, Question
 
 MIN_CALLS = 3
 MANY = 100
@@ -44,6 +44,7 @@ class Cell:
     build: float | None = None
     memory: int | None = None
     absent: str | None = None
+    mean: float = 0.0
 
 
 def resident() -> int:
@@ -61,8 +62,8 @@ def percentile(ordered: list[int], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] / 1e9
 
 
-def timed(step: Callable[[Any], Any], given_messages: list[Any], seconds: float) -> tuple[float, float, int]:
-    """p50 and p99 of one call, and how many were made: rounds through the messages until `seconds` are over."""
+def timed(step: Callable[[Any], Any], given_messages: list[Any], seconds: float) -> tuple[float, float, int, float]:
+    """p50 and p99 of a call, how many, and their mean: rounds through the messages until `seconds` are over."""
     clock = time.perf_counter_ns
     cost = clock_cost()
     for message in itertools.islice(itertools.cycle(given_messages), min(len(given_messages), 16)):
@@ -80,7 +81,7 @@ def timed(step: Callable[[Any], Any], given_messages: list[Any], seconds: float)
             if after > end and len(spent) >= MIN_CALLS:
                 break
     ordered = sorted(max(0, one - cost) for one in spent)
-    return percentile(ordered, 0.5), percentile(ordered, 0.99), len(ordered)
+    return percentile(ordered, 0.5), percentile(ordered, 0.99), len(ordered), sum(ordered) / len(ordered) / 1e9
 
 
 def changing_step(contender: Contender, ask: Ask, questions: list[Question]) -> Callable[[Any], None]:
@@ -137,12 +138,13 @@ def measure_one(kind: type[Contender], case: Case, budget: Budget) -> Cell:
     try:
         if case.changing:
             pairs = [(given(contender, one), known(contender, one)) for one in right]
-            p50, p99, calls = timed(changing_step(contender, ask, right), pairs, budget.cell)
+            p50, p99, calls, mean = timed(changing_step(contender, ask, right), pairs, budget.cell)
         else:
-            p50, p99, calls = timed(ask, [given(contender, one) for one in right], budget.cell)
+            p50, p99, calls, mean = timed(ask, [given(contender, one) for one in right], budget.cell)
     finally:
         gc.enable()
-    return Cell(p50, p99, calls, build if kind.builds else None, memory if kind.builds else None)
+    built, grown = (build, memory) if kind.builds else (None, None)
+    return Cell(p50, p99, calls, built, grown, mean=mean)
 
 
 def measure(

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
+from .cases import Case
 from .contenders import OWN, Ask, Contender, Hand
 from .predicates import InexpressibleError, Message, cel, rule_engine, zen_cell
-from .workloads import Case
 
 DISTRIBUTIONS = ("zen-engine", "rule-engine", "common-expression-language", "orjson")
 

@@ -58,7 +58,10 @@ def regex_of(predicate: Predicate) -> str:
     if predicate.op == "regex":
         return str(predicate.operand)
     # `[.]` and not `\.`: the engines disagree on how a backslash is written in text.
-    parts = [re.escape(part).replace(r"\.", "[.]").replace(r"\-", "-") for part in predicate.operand.split("*")]
+    parts = [
+        re.escape(part).replace(r"\.", "[.]").replace(r"\-", "-").replace(r"\ ", " ")
+        for part in predicate.operand.split("*")
+    ]
     return f"^{'.*'.join(parts)}$"
 
 

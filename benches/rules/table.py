@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .cases import Case
 from .contenders import First
 from .measure import Cell
-from .workloads import Case
 
 BASE = {"RuleSet.all": "lambdas, all"}
 SINGLE = "lambdas"

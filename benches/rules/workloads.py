@@ -10,16 +10,13 @@ Fields that share a rule with the selective one (channel, region, ...) take few 
 
 from __future__ import annotations
 
-import functools
-import json
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final
 
 from .by_hand import ByHand, bands, by_field_unless, by_item, by_length, by_network, by_tuple, by_users
-from .predicates import Message, Predicate, turnout_rule
+from .predicates import Message, Predicate
 
 CHANNELS = ("email", "sms", "push", "chat", "webhook")
 INTENTS = ("refund", "order", "question", "complaint")
@@ -32,8 +29,6 @@ SIZES = (10, 1_000, 100_000)
 # Regular expressions and wildcards cost kilobytes each in every engine, Python's own among them.
 TEXT_SIZES = (10, 1_000, 10_000)
 
-Hits = Literal["0", "1", "10", "all"]
-
 
 @dataclass(frozen=True, slots=True)
 class Workload:
@@ -45,6 +40,9 @@ class Workload:
     by_hand: Callable[[Sequence[str]], ByHand] | None = None
     sizes: tuple[int, ...] = SIZES
     every: bool = False
+    # A message matches the rule of its key and all later ones.
+    later: bool = False
+    messages: int = BATCH
 
 
 def common(key: int) -> tuple[Predicate, ...]:
@@ -132,10 +130,15 @@ def dotted(number: int) -> str:
     return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
 
 
-def items(key: int, dice: random.Random) -> list[Message]:
-    """Eight objects, one of which has the sku in a quantity of at least two."""
-    made = [{"sku": f"none-{dice.randrange(1000)}", "quantity": dice.randrange(5)} for _ in range(8)]
-    made[dice.randrange(8)] = {"sku": f"sku-{key}", "quantity": 2 + dice.randrange(3)}
+def letters(key: int) -> str:
+    """Four letters in order: distinct for keys below 26 ** 4, and none of them within four others."""
+    return "".join(chr(ord("a") + key // 26**place % 26) for place in range(4))
+
+
+def items(key: int, dice: random.Random, count: int = 8) -> list[Message]:
+    """Objects, one of which has the sku in a quantity of at least two."""
+    made = [{"sku": f"none-{dice.randrange(1000)}", "quantity": dice.randrange(5)} for _ in range(count)]
+    made[dice.randrange(count)] = {"sku": f"sku-{key}", "quantity": 2 + dice.randrange(3)}
     return made
 
 
@@ -245,127 +248,43 @@ WORKLOADS: Final[dict[str, Workload]] = {
         lambda key, dice: {"items": items(key, dice), "channel": "shop"},
         lambda ids: by_item(ids, "items", "sku", "quantity", 2, lambda key: f"sku-{key}"),
     ),
+    "adversarial-literal": Workload(
+        "adversarial: wildcards that share one literal",
+        lambda key: (Predicate("text", "wildcard", f"*connection refused*node {key} *"),),
+        lambda key, dice: {"text": f"{text(dice, 100)} connection refused by node {key} after {dice.randrange(99)} s"},
+        sizes=TEXT_SIZES,
+    ),
+    "adversarial-letters": Workload(
+        "adversarial: wildcards of single characters",
+        lambda key: (Predicate("text", "wildcard", f"*{'*'.join(letters(key))}*"),),
+        lambda key, dice: {"text": "-".join(f"{dice.randrange(10)}{letter}" for letter in letters(key))},
+        sizes=TEXT_SIZES,
+    ),
+    "adversarial-ranges": Workload(
+        "adversarial: ranges that all overlap; half of the rules match",
+        lambda key: (Predicate("amount", "within", (-key, 1_000_000_000)),),
+        lambda key, dice: {"amount": -key, "currency": "EUR"},
+        sizes=TEXT_SIZES,
+        later=True,
+    ),
+    "adversarial-array": Workload(
+        "adversarial: an array of 10,000 objects",
+        lambda key: (
+            Predicate(
+                "items", "some", (Predicate("sku", "equals", f"sku-{key}"), Predicate("quantity", "at_least", 2))
+            ),
+        ),
+        lambda key, dice: {"items": items(key, dice, 10_000)},
+        lambda ids: by_item(ids, "items", "sku", "quantity", 2, lambda key: f"sku-{key}"),
+        sizes=(10, 1_000),
+        messages=2,
+    ),
+    "adversarial-keys": Workload(
+        "adversarial: messages of 100,000 distinct keys",
+        lambda key: (Predicate("tenant", "equals", f"id-{key}"),),
+        lambda key, dice: {**{f"key-{number}": number for number in range(100_000)}, "tenant": f"id-{key}"},
+        lambda ids: by_tuple(ids, ("tenant", "key-0"), lambda key: {"tenant": f"id-{key}", "key-0": 0}),
+        sizes=(10, 1_000),
+        messages=2,
+    ),
 }
-
-
-def padded(message: Message, size: int, dice: random.Random) -> Message:
-    """The message among other fields that no rule names, half before and half after; about `size` bytes of JSON."""
-    names = iter(range(1_000_000))
-
-    def filler(bytes_wanted: int) -> Message:
-        made: Message = {}
-        while bytes_wanted > 40:
-            length = min(bytes_wanted - 40, 60)
-            number = next(names)
-            made[f"extra{number}"] = {"note": text(dice, length), "n": number, "seen": [True, None]}
-            bytes_wanted -= len(json.dumps(made[f"extra{number}"])) + 14
-        return made
-
-    missing = size - len(json.dumps(message))
-    return {**filler(missing // 2), **message, **filler(missing // 2)}
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A workload at one number of rules. `changing` rules are removed and added again between messages."""
-
-    workload: str
-    rules: int
-    hits: Hits = "1"
-    size: int | None = None
-    changing: bool = False
-
-    @property
-    def kind(self) -> Workload:
-        return WORKLOADS[self.workload]
-
-    @property
-    def group(self) -> int:
-        """How many rules in a row are made from one key."""
-        if self.kind.every:
-            return 1
-        return {"0": 1, "1": 1, "10": min(10, self.rules), "all": self.rules}[self.hits]
-
-    @property
-    def keys(self) -> int:
-        return math.ceil(self.rules / self.group)
-
-    def id(self, number: int) -> str:
-        return f"rule-{number}"
-
-    def key_of(self, number: int) -> int:
-        return number // self.group
-
-    def predicates(self, number: int) -> tuple[Predicate, ...]:
-        return self.kind.predicates(self.key_of(number))
-
-    def rule(self, number: int) -> dict[str, Any]:
-        return turnout_rule(self.id(number), self.predicates(number))
-
-    def questions(self) -> list[Question]:
-        """The messages, each with its known answer, always the same."""
-        return questions(self)
-
-    def miss(self) -> Question | None:
-        """A message that matches nothing; None where every message matches."""
-        if self.kind.every:
-            return None
-        dice = random.Random(2)
-        return self.question(self.keys + dice.randrange(1_000), dice)
-
-    def question(self, key: int, dice: random.Random) -> Question:
-        message = self.kind.message(key, dice)
-        if self.size is not None:
-            message = padded(message, self.size, dice)
-        if self.kind.every:
-            numbers = range(self.rules)
-        else:
-            numbers = range(key * self.group, min((key + 1) * self.group, self.rules))
-        return Question(key, message, json.dumps(message, separators=(",", ":")).encode(), numbers)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A message, its JSON, and the numbers of the rules that it matches, best first."""
-
-    key: int
-    message: Message
-    raw: bytes
-    numbers: range
-
-    @property
-    def first(self) -> str | None:
-        return f"rule-{self.numbers[0]}" if self.numbers else None
-
-    @property
-    def all(self) -> list[str]:
-        return [f"rule-{number}" for number in self.numbers]
-
-
-@functools.lru_cache(maxsize=1)
-def questions(case: Case) -> list[Question]:
-    dice = random.Random(1)
-    beyond = case.keys if case.hits == "0" else 0
-    return [case.question(beyond + dice.randrange(case.keys), dice) for _ in range(BATCH)]
-
-
-def cases(*, quick: bool = False, large: bool = False) -> list[Case]:
-    """What is measured, the smaller numbers of rules first, workload by workload."""
-
-    def sizes_of(name: str) -> list[int]:
-        sizes = list(WORKLOADS[name].sizes)
-        if large and 100_000 in sizes:
-            sizes.append(1_000_000)
-        return [size for size in sizes if not (quick and size > 1_000)]
-
-    made = [
-        Case(name, count, hits="all" if WORKLOADS[name].every else "1")
-        for name in WORKLOADS
-        for count in sizes_of(name)
-    ]
-    hits: tuple[Hits, ...] = ("0", "10", "all")
-    some = ("equality-last",) if quick else ("equality-last", "mix")
-    made += [Case(name, count, hits=one) for name in some for one in hits for count in sizes_of(name)[1:]]
-    made += [Case("equality-first", sizes_of("equality-first")[-1], size=size) for size in (454, 10_240, 262_144)]
-    made += [Case("equality-last", count, changing=True) for count in sizes_of("equality-last")]
-    return made
