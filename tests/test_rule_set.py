@@ -332,3 +332,12 @@ def test_many_rules_that_come_and_go_are_found_as_long_as_they_are_there() -> No
         message = {"a": n, "b": f"p{n % 7}-x"}
         assert rules.first(message) == (f"r{n}" if n >= 300 else None)
         assert rules.all(message) == ([f"r{n}"] if n >= 300 else [])
+
+
+def test_ids_are_those_of_the_present_rules_after_every_change() -> None:
+    rules = RuleSet([{"id": f"old-{n}", "match": {"n": [n]}} for n in range(40)])
+    assert [rules.first({"n": n}) for n in (0, 0, 39)] == ["old-0", "old-0", "old-39"]
+    rules.remove("old-0")
+    rules.add({"id": "new-0", "match": {"n": [0]}})
+    assert [rules.first({"n": n}) for n in (0, 0, 1)] == ["new-0", "new-0", "old-1"]
+    assert rules.first_json(b'{"n": 0}') == "new-0"

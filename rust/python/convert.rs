@@ -35,17 +35,21 @@ pub(super) struct Held<'py> {
 
 impl<'py> Held<'py> {
     /// The text of `string`, which lives as long as this does.
+    #[inline]
     pub(super) fn text(&self, string: Bound<'py, PyString>) -> Result<&str, String> {
-        let text: *const str = string.to_str().map_err(|_| {
-            "holds text that is not Unicode (a lone surrogate); repair it, for example with \
-             text.encode('utf-8', 'replace').decode()"
-                .to_owned()
-        })?;
+        let text: *const str = string.to_str().map_err(|_| no_unicode())?;
         self.objects.borrow_mut().push(string);
         // SAFETY: the buffer belongs to the string object and never changes or moves while the object lives.
         // The object was just added to `objects`, from which nothing is ever taken, so it lives as long as `self`.
         Ok(unsafe { &*text })
     }
+}
+
+#[cold]
+fn no_unicode() -> String {
+    "holds text that is not Unicode (a lone surrogate); repair it, for example with \
+     text.encode('utf-8', 'replace').decode()"
+        .to_owned()
 }
 
 /// What became of looking up a key.
@@ -76,11 +80,23 @@ pub(super) fn is_message(object: &Bound<'_, PyAny>) -> bool {
 }
 
 /// Looks up `key` in a dict, Mapping, dataclass or model.
+#[inline]
 pub(super) fn child<'py>(object: &Bound<'py, PyAny>, key: &Bound<'py, PyString>) -> Result<Child<'py>, String> {
-    let found = |item: Option<Bound<'py, PyAny>>| item.map_or(Child::Missing, Child::Found);
-    if let Ok(dict) = object.cast::<PyDict>() {
-        return dict.get_item(key).map(found).map_err(|error| failed(object, &error));
+    match object.cast::<PyDict>() {
+        Ok(dict) => match dict.get_item(key) {
+            Ok(item) => Ok(found(item)),
+            Err(error) => Err(failed(object, &error)),
+        },
+        Err(_) => child_of_other(object, key),
     }
+}
+
+fn found(item: Option<Bound<'_, PyAny>>) -> Child<'_> {
+    item.map_or(Child::Missing, Child::Found)
+}
+
+/// The same for all that is no dict.
+fn child_of_other<'py>(object: &Bound<'py, PyAny>, key: &Bound<'py, PyString>) -> Result<Child<'py>, String> {
     if is_list(object) {
         return Ok(Child::List);
     }
@@ -101,6 +117,7 @@ pub(super) fn child<'py>(object: &Bound<'py, PyAny>, key: &Bound<'py, PyString>)
 }
 
 /// The object's own code raised while it was read.
+#[cold]
 fn failed(object: &Bound<'_, PyAny>, error: &PyErr) -> String {
     format!("{} raised while it was read: {error}", type_name(object))
 }
@@ -119,8 +136,12 @@ pub(super) fn type_name(object: &Bound<'_, PyAny>) -> String {
 }
 
 /// The object as a value. The error is the problem alone; the caller knows the field.
+#[inline]
 pub(super) fn value<'m, 'py>(object: &Bound<'py, PyAny>, held: &'m Held<'py>) -> Result<Value<'m>, String> {
-    nested(object, held, 0)
+    match object.cast::<PyString>() {
+        Ok(string) => Ok(Value::Text(Text::Borrowed(held.text(string.clone())?))),
+        Err(_) => nested(object, held, 0),
+    }
 }
 
 fn nested<'m, 'py>(object: &Bound<'py, PyAny>, held: &'m Held<'py>, depth: usize) -> Result<Value<'m>, String> {

@@ -47,24 +47,36 @@ enum End<'py> {
 }
 
 impl<'m, 'py> ObjectMessage<'m, 'py> {
+    #[inline]
     fn follow(&self, field: FieldId, keys: &[Py<PyString>]) -> Result<End<'py>, ReadError> {
-        let mut object = self.object.clone();
-        for (depth, key) in keys.iter().enumerate() {
-            let key = key.bind(object.py());
-            object = match convert::child(&object, key).map_err(|problem| self.error(field, problem))? {
-                Child::Found(object) => object,
-                Child::Missing if depth + 1 == keys.len() => return Ok(End::Absent),
-                Child::List => return Ok(End::InList(depth)),
+        let Some((key, keys)) = keys.split_first() else { return Ok(End::At(self.object.clone())) };
+        let mut child = self.child(field, self.object, key)?;
+        for (depth, key) in (1..).zip(keys) {
+            child = match child {
+                Child::Found(object) => self.child(field, &object, key)?,
+                Child::List => return Ok(End::InList(depth - 1)),
                 Child::Missing | Child::Scalar => return Ok(End::Broken),
             };
         }
-        Ok(End::At(object))
+        Ok(match child {
+            Child::Found(object) => End::At(object),
+            Child::Missing => End::Absent,
+            Child::List => End::InList(keys.len()),
+            Child::Scalar => End::Broken,
+        })
     }
 
+    #[inline]
+    fn child(&self, field: FieldId, object: &Bound<'py, PyAny>, key: &Py<PyString>) -> Result<Child<'py>, ReadError> {
+        convert::child(object, key.bind(object.py())).map_err(|problem| self.error(field, problem))
+    }
+
+    #[cold]
     fn error(&self, field: FieldId, problem: String) -> ReadError {
         ReadError { field: self.fields.path(field).to_string(), problem }
     }
 
+    #[inline]
     fn read_along(&self, field: FieldId, keys: &[Py<PyString>]) -> Result<Read<'m>, ReadError> {
         Ok(match self.follow(field, keys)? {
             End::At(object) => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::sync::MutexExt;
+use pyo3::sync::{MutexExt, PyOnceLock};
 use pyo3::types::{PyDict, PyList, PyMapping, PyString};
 
 use super::convert::Held;
@@ -48,6 +48,33 @@ fn places(program: &Program) -> Vec<i32> {
 struct Compiled {
     program: Program,
     keys: Keys,
+    /// The ids of the rules with the lowest numbers as Python strings, made when they are first answered.
+    ids: [PyOnceLock<Py<PyString>>; KEPT_IDS],
+}
+
+/// So many ids are kept as Python strings: those of a small set, and of the rules that are tried first.
+const KEPT_IDS: usize = 32;
+
+impl Compiled {
+    fn new(program: Program, keys: Keys) -> Self {
+        Self { program, keys, ids: [const { PyOnceLock::new() }; KEPT_IDS] }
+    }
+
+    fn id<'py>(&self, py: Python<'py>, number: usize) -> Bound<'py, PyString> {
+        let made = || PyString::new(py, &self.program.rule(number).id);
+        match self.ids.get(number) {
+            Some(kept) => kept.get_or_init(py, || made().unbind()).bind(py).clone(),
+            None => made(),
+        }
+    }
+
+    fn first<'py>(&self, message: &Bound<'py, PyAny>, check: Check) -> PyResult<Option<Bound<'py, PyString>>> {
+        let found = with_message(message, &self.keys, &self.program, check, |program, fields| {
+            program.sample(fields);
+            program.first(fields).map_err(match_error)
+        })?;
+        Ok(found.map(|number| self.id(message.py(), number)))
+    }
 }
 
 #[pyclass(frozen, module = "turnout._core")]
@@ -60,16 +87,6 @@ pub(super) struct RuleSet {
 impl RuleSet {
     fn id<'py>(py: Python<'py>, program: &Program, number: usize) -> Bound<'py, PyString> {
         PyString::new(py, &program.rule(number).id)
-    }
-
-    fn first_of<'py, 'm>(
-        py: Python<'py>,
-        program: &'m Program,
-        fields: &dyn Fields<'m>,
-    ) -> PyResult<Option<Bound<'py, PyString>>> {
-        program.sample(fields);
-        let found = program.first(fields).map_err(match_error)?;
-        Ok(found.map(|number| Self::id(py, program, number)))
     }
 
     fn all_of<'py, 'm>(py: Python<'py>, program: &'m Program, fields: &dyn Fields<'m>) -> PyResult<Bound<'py, PyList>> {
@@ -92,7 +109,7 @@ impl RuleSet {
         let (program, answer) = change(&old.program)?;
         if let Some(program) = program {
             let keys = old.keys.grown(py, program.fields());
-            self.compiled.store(Arc::new(Compiled { program, keys }));
+            self.compiled.store(Arc::new(Compiled::new(program, keys)));
         }
         Ok(answer)
     }
@@ -128,14 +145,11 @@ impl RuleSet {
         let program =
             py.detach(|| Program::build(sources, &ROOTS, Limits::default())).map_err(|errors| raised(py, errors))?;
         let keys = Keys::new(py, program.fields());
-        Ok(Self { compiled: ArcSwap::from_pointee(Compiled { program, keys }), changing: Mutex::new(()) })
+        Ok(Self { compiled: ArcSwap::from_pointee(Compiled::new(program, keys)), changing: Mutex::new(()) })
     }
 
     fn first<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyString>>> {
-        let compiled = self.compiled.load();
-        with_message(message, &compiled.keys, &compiled.program, Check::Grammar, |program, fields| {
-            Self::first_of(message.py(), program, fields)
-        })
+        self.compiled.load().first(message, Check::Grammar)
     }
 
     fn all<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
@@ -148,7 +162,11 @@ impl RuleSet {
     #[pyo3(signature = (raw, *, strict = false))]
     fn first_json<'py>(&self, py: Python<'py>, raw: &[u8], strict: bool) -> PyResult<Option<Bound<'py, PyString>>> {
         let compiled = self.compiled.load();
-        with_json(raw, &compiled.program, check(strict), |program, fields| Self::first_of(py, program, fields))
+        let found = with_json(raw, &compiled.program, check(strict), |program, fields| {
+            program.sample(fields);
+            program.first(fields).map_err(match_error)
+        })?;
+        Ok(found.map(|number| compiled.id(py, number)))
     }
 
     #[pyo3(signature = (raw, *, strict = false))]
@@ -174,10 +192,7 @@ impl RuleSet {
         }
         let answers = PyList::empty(py);
         for message in &messages {
-            let answer = with_message(message, &compiled.keys, &compiled.program, check, |program, fields| {
-                Self::first_of(py, program, fields)
-            });
-            batch::append(&answers, answer)?;
+            batch::append(&answers, compiled.first(message, check))?;
         }
         Ok(answers)
     }

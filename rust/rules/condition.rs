@@ -233,6 +233,15 @@ impl Condition {
         }
     }
 
+    /// Whether it is one test of a field, or several that must all hold: cheap to ask, and cheaper if it fails.
+    pub(super) fn is_plain(&self) -> bool {
+        match self {
+            Condition::Predicate(_) => true,
+            Condition::All(parts) => parts.iter().all(|part| matches!(part, Condition::Predicate(_))),
+            _ => false,
+        }
+    }
+
     /// A condition that holds where all of `parts` do; `All`s among them are taken apart.
     pub fn all(parts: Vec<Condition>) -> Condition {
         let mut flat = Vec::with_capacity(parts.len());

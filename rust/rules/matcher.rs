@@ -1,7 +1,7 @@
 //! Which rules match a message: the first, or all.
 //!
 //! Rules are tried in the order of [`Program::rules`], but only those that the index of their segment finds, or all of
-//! a small segment. Each field is read from the message at most once a call, and only if the index looks it up or some
+//! a small segment; for a first match, the first of a segment before anything is looked up. Each field is read from the message at most once a call, and only if the index looks it up or some
 //! candidate comes to it. Up to 32 fields nothing is allocated for a first match.
 //!
 //! # Errors
@@ -269,6 +269,32 @@ mod tests {
                 next = program.first_after(number, &message).unwrap();
             }
             assert_eq!(again, found);
+        }
+    }
+
+    #[test]
+    fn the_rule_tried_before_the_index_is_asked_answers_as_all_others_do() {
+        let others: Vec<String> = (0..40).map(|n| format!(r#"{{"n":[{n}]}}"#)).collect();
+        for (first, second, message, expected) in [
+            (r#"{"a":[1]}"#, r#"{"n":[7]}"#, r#"{"a":1,"n":7}"#, Ok(Some(0))),
+            (r#"{"a":[1]}"#, r#"{"n":[7]}"#, r#"{"a":2,"n":7}"#, Ok(Some(1))),
+            (r#"{"a":[1]}"#, r#"{"a":[2]}"#, r#"{"a":3,"n":7}"#, Ok(Some(9))),
+            (r#"{"a":[1]}"#, r#"{"a":[2]}"#, r#"{"a":3}"#, Ok(None)),
+            (r#"{"big":[1]}"#, r#"{"n":[7]}"#, r#"{"big":99999999999999999999,"n":7}"#, Err("rule \"r0\"")),
+            (r#"{"n":[7]}"#, r#"{"big":[1]}"#, r#"{"big":99999999999999999999,"n":7}"#, Ok(Some(0))),
+            (r#"{"n":[8]}"#, r#"{"big":[1]}"#, r#"{"big":99999999999999999999,"n":7}"#, Err("rule \"r1\"")),
+        ] {
+            let ids: Vec<String> = (0..42).map(|n| format!("r{n}")).collect();
+            let patterns = [first, second].into_iter().chain(others.iter().map(String::as_str));
+            let rules: Vec<(&str, i64, &str)> =
+                ids.iter().zip(patterns).map(|(id, pattern)| (id.as_str(), 0, pattern)).collect();
+            let program = program(&rules);
+            let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
+            match (program.first(&message), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+                (Err(error), Err(start)) => assert!(error.to_string().starts_with(start), "{error}"),
+                other => panic!("{other:?}"),
+            }
         }
     }
 

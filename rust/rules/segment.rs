@@ -119,6 +119,9 @@ impl Layer {
             best.scan();
             return best.found;
         };
+        if best.try_first() {
+            return best.found;
+        }
         let mut lists = Lists::new();
         if index.find(fields, paths, &mut lists).is_err() {
             // A field that rules are filed under cannot be read. Some may be decided by other fields.
@@ -219,6 +222,17 @@ impl<F: FnMut(usize)> Best<'_, '_, F> {
                 return;
             }
         }
+    }
+
+    /// Tries the first rule, if that costs little; whether it decides. What most messages match is often put first, and
+    /// then nothing need be looked up.
+    fn try_first(&mut self) -> bool {
+        if !self.layer.rule(self.from).condition.is_plain() {
+            return false;
+        }
+        let decides = self.decides(self.from);
+        self.from += 1;
+        decides
     }
 
     fn visit(&mut self, candidates: &[Order]) {
