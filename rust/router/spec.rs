@@ -106,6 +106,8 @@ pub struct RouterSpec {
     pub default: DefaultRoute,
     /// Pools.
     pub pools: Vec<PoolSpec>,
+    /// By a pool's id: the field that has a message's key, for policies by key. `message.key` where none is given.
+    pub keys: HashMap<String, Path>,
     /// The admin state that the configuration gives each destination.
     pub admin: Vec<(String, Admin)>,
     /// Budgets of rules.
@@ -149,7 +151,13 @@ impl Snapshot {
         let pools = spec
             .pools
             .into_iter()
-            .map(|pool| Ok(Arc::new(Pool::build(pool, registry, generation, now)?)))
+            .map(|pool| {
+                let pool = Pool::build(pool, registry, generation, now)?;
+                if let Some(old) = previous.and_then(|old| old.pools.get(old.pool_number(pool.id())?)) {
+                    pool.adopt_weights(old, now)?;
+                }
+                Ok(Arc::new(pool))
+            })
             .collect::<Result<Vec<_>, PoolError>>()?;
         let pool_numbers: HashMap<Arc<str>, usize> =
             pools.iter().enumerate().map(|(number, pool)| (Arc::clone(pool.id()), number)).collect();
@@ -162,13 +170,20 @@ impl Snapshot {
         };
 
         let mut fields = FieldTable::default();
-        let mut field =
-            |name: &str| fields.intern(Path { root: Arc::from("message"), segments: Box::from([Arc::from(name)]) });
+        let envelope_path = |name: &str| Path { root: Arc::from("message"), segments: Box::from([Arc::from(name)]) };
+        let mut field = |name: &str| fields.intern(envelope_path(name));
         let envelope = EnvelopeFields {
             priority: field("priority"),
             destination: field("destination"),
             classification: field("classification"),
         };
+        let keys = pools
+            .iter()
+            .map(|pool| {
+                let path = || spec.keys.get(&**pool.id()).cloned().unwrap_or_else(|| envelope_path("key"));
+                pool.policy().uses_key().then(|| fields.intern(path()))
+            })
+            .collect();
         let mut routes = HashMap::with_capacity(spec.rules.len());
         let mut sources = Vec::with_capacity(spec.rules.len());
         for rule in spec.rules {
@@ -221,6 +236,7 @@ impl Snapshot {
             urgent,
             default,
             pools,
+            keys,
             pool_numbers,
             home_pools,
             reads_facts: facts.iter().any(Option::is_some),
