@@ -16,10 +16,15 @@ POLICIES = (
     "round_robin",
     "weighted_round_robin",
     "random",
+    "weighted_random",
     "least_connections",
     "weighted_least_connections",
     "response_time",
+    "prequal",
     "health_based",
+    "maglev",
+    "rendezvous",
+    "adaptive",
 )
 IDS = [f"d{number}" for number in range(10)]
 
