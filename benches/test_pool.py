@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections.abc import Callable
@@ -16,16 +17,26 @@ POLICIES = (
     "round_robin",
     "weighted_round_robin",
     "random",
+    "weighted_random",
     "least_connections",
     "weighted_least_connections",
     "response_time",
+    "prequal",
     "health_based",
+    "maglev",
+    "rendezvous",
+    "adaptive",
 )
 IDS = [f"d{number}" for number in range(10)]
 
 
 def pool_of(policy: str) -> Pool:
     return Pool([{"id": name, "weight": 1 + position % 3} for position, name in enumerate(IDS)], policy=policy)
+
+
+def key_for(policy: str) -> dict[str, str]:
+    """What a policy by key goes by; one key, since a real message brings its own."""
+    return {"key": "user-4711"} if policy in ("maglev", "rendezvous") else {}
 
 
 def repeated(step: Callable[[], Any]) -> Callable[[], None]:
@@ -42,7 +53,7 @@ def test_select(benchmark: Any, policy: str) -> None:
     # Without leases nothing is in flight, so weighted_least_connections keeps to the heaviest.
     assert {pool.select() for _ in range(2_000)} <= set(IDS)
     benchmark.group = "1,000 selections of 10 destinations"
-    benchmark(repeated(pool.select))
+    benchmark(repeated(functools.partial(pool.select, **key_for(policy))))
 
 
 def test_select_by_random_choices(benchmark: Any) -> None:
@@ -55,8 +66,10 @@ def test_select_by_random_choices(benchmark: Any) -> None:
 def test_acquire_and_success(benchmark: Any, policy: str) -> None:
     pool = pool_of(policy)
 
+    acquire = functools.partial(pool.acquire, **key_for(policy))
+
     def hold() -> None:
-        pool.acquire().success()
+        acquire().success()
 
     benchmark.group = "1,000 leases of 10 destinations, acquired and ended"
     benchmark(repeated(hold))

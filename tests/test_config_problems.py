@@ -139,18 +139,28 @@ SHAPE = {
         [
             (
                 "router.yaml:2:29: message_router.routing.load_balancing: unknown value 'response-time'; "
-                "did you mean 'response_time'? known: round_robin, weighted_round_robin, random, least_connections, "
-                "weighted_least_connections, response_time, health_based"
+                "did you mean 'response_time'? known: round_robin, weighted_round_robin, random, weighted_random, "
+                "least_connections, weighted_least_connections, response_time, prequal, health_based, maglev, "
+                "rendezvous, adaptive"
             )
         ],
     ),
-    "policy of a later release": (
-        "message_router: {load_balancing: {algorithm: maglev}}",
+    "settings of affinity without it": (
+        (
+            "message_router:\n  pools: {a: {key: message.u, bounded_load: 2, destinations: [x]}}\n"
+            "  destinations: {x: {}}\n"
+        ),
+        [
+            "router.yaml:2:15: message_router.pools.a.key: is for maglev and rendezvous, not for round_robin",
+            "router.yaml:2:31: message_router.pools.a.bounded_load: is for maglev and rendezvous, not for round_robin",
+        ],
+    ),
+    "a key that is no path": (
+        "message_router:\n  pools: {a: {policy: maglev, key: user id, destinations: [x]}}\n  destinations: {x: {}}\n",
         [
             (
-                "router.yaml:1:46: message_router.load_balancing.algorithm: unknown value 'maglev'; "
-                "known: round_robin, weighted_round_robin, random, least_connections, weighted_least_connections, "
-                "response_time, health_based"
+                "router.yaml:2:36: message_router.pools.a.key: 'user id' is no path; "
+                "write one such as message.content.user.id"
             )
         ],
     ),

@@ -16,11 +16,20 @@ POLICIES = (
     "round_robin",
     "weighted_round_robin",
     "random",
+    "weighted_random",
     "least_connections",
     "weighted_least_connections",
     "response_time",
+    "prequal",
     "health_based",
+    "maglev",
+    "rendezvous",
+    "adaptive",
 )
+
+
+KNOWN_PLACES = {"maglev": ["d7", "d7", "d0", "d4"], "rendezvous": ["d0", "d1", "d2", "d7"]}
+"""Of the keys user-0 to user-3 among d0 to d8. If these change, every user's keys move with an upgrade."""
 
 
 def states(pool: Pool) -> dict[str, dict[str, Any]]:
@@ -210,3 +219,41 @@ def test_threads_leave_nothing_in_flight() -> None:
         counts.update({key: one[key] for key in ("successes", "cancelled", "in_flight")})
     assert counts["in_flight"] == 0
     assert counts["successes"] + counts["cancelled"] == 8_000
+
+
+@pytest.mark.parametrize("policy", ["maglev", "rendezvous"])
+def test_equal_keys_go_to_one_place_in_every_process(policy: str) -> None:
+    pools = [Pool([f"d{number}" for number in order], policy=policy) for order in (range(9), reversed(range(9)))]
+    places = [[pool.select(key=f"user-{number}") for number in range(200)] for pool in pools]
+    assert places[0] == places[1]
+    assert len(set(places[0])) == 9
+    assert places[0][:4] == KNOWN_PLACES[policy], "and in every version"
+    pool = pools[0]
+    assert pool.select(key=42) == pool.select(key="42") == pool.select(key=b"42")
+    assert pool.acquire(key="user-7").destination == places[0][7]
+    assert pool.acquire().reason == "no_key"
+    for key in (True, 1.5, ["a"]):
+        with pytest.raises(TypeError, match="str, bytes or an int"):
+            pool.select(key=key)  # type: ignore[arg-type]
+
+
+def test_bounded_load_spreads_one_key() -> None:
+    pool = Pool(["a", "b", "c", "d"], policy="maglev", bounded_load=1.25)
+    leases = [pool.acquire(key="everybody") for _ in range(100)]
+    assert max(Counter(lease.destination for lease in leases).values()) <= 32
+    with pytest.raises(ConfigError, match="maglev and rendezvous"):
+        Pool(["a"], bounded_load=1.25)
+
+
+def test_weights_change_at_once() -> None:
+    pool = Pool(["a", "b", "c"], policy="adaptive", seed=1)
+    pool.set_weights({"a": 0.5, "b": 0.25, "c": 0.25})
+    drawn = [pool.acquire() for _ in range(300)]
+    assert {(one.destination, one.propensity) for one in drawn} == {("a", 0.5), ("b", 0.25), ("c", 0.25)}
+    pool.set_weights({"b": 0, "c": 0})
+    assert {pool.select() for _ in range(50)} == {"a"}
+    with pytest.raises(ConfigError, match="nobody"):
+        pool.set_weights({"a": 0, "nobody": 1})
+    with pytest.raises(ConfigError, match=r"10\^12"):
+        pool.set_weights({"a": -1.0})
+    assert {pool.select() for _ in range(50)} == {"a"}

@@ -47,6 +47,7 @@ def test_a_decision_says_where_and_why() -> None:
         "destination": "mail-1",
         "tier": 0,
         "reason": decision.reason,
+        "propensity": None,
         "panic": False,
         "generation": 1,
         "quality": 1.0,

@@ -46,8 +46,16 @@ class Decision:
         """Tier of the destination: 0 is primary, 1 and up are backups."""
     @property
     def reason(self) -> str:
-        """Why this destination: the policy's name, only_choice, spilled, degraded, panic, probe, pinned or
-        dead_letter.
+        """Why this destination: the policy's name, no_key (the policy goes by key and the message has none),
+        only_choice, spilled, degraded, panic, probe, pinned or dead_letter.
+        """
+    @property
+    def propensity(self) -> float | None:
+        """The probability, 0..1, with which the destination was drawn among those that could be: enabled, fit, with
+        room, cleared, not excluded; each counts by its weight, and by its ramp after a recovery.
+
+        Known for ``adaptive``, and for ``random`` and ``weighted_random`` where no cap, ramp or exclusion plays a part.
+        None for policies that do not draw by weight alone, for trials, and where tiers share the load.
         """
     @property
     def panic(self) -> bool:
@@ -94,6 +102,9 @@ class Lease:
     @property
     def reason(self) -> str:
         """As `Decision.reason`."""
+    @property
+    def propensity(self) -> float | None:
+        """As `Decision.propensity`."""
     @property
     def ended(self) -> bool:
         """Whether an outcome was given."""
@@ -264,6 +275,7 @@ class Pool:
         destinations: Iterable[str | Mapping[str, Any]],
         *,
         policy: str = "round_robin",
+        bounded_load: float | None = None,
         failover: Mapping[str, Any] | None = None,
         seed: int | None = None,
     ) -> Self:
@@ -271,8 +283,10 @@ class Pool:
 
         - ``destinations``: ids, or mappings of ``id``, ``weight`` (0-1,000,000, default 1), ``tier`` (0 is primary),
           ``max_in_flight`` (default no cap) and ``clearance`` (public, internal, confidential, restricted).
-        - ``policy``: round_robin, weighted_round_robin, random, least_connections, weighted_least_connections,
-          response_time or health_based.
+        - ``policy``: round_robin, weighted_round_robin, random, weighted_random, least_connections,
+          weighted_least_connections, response_time, prequal, health_based, maglev, rendezvous or adaptive.
+        - ``bounded_load``: for maglev and rendezvous, how many times its share a destination may hold (1 to 100, such
+          as 1.25) of the leases that the pool holds in its tier; None for no bound.
         - ``failover``: ``eject`` and ``spill`` (bool), ``streak`` (failures in a row), ``recovery_time`` and
           ``max_ejection_time`` and ``slow_start`` (seconds), ``max_ejected_percent`` and ``panic_threshold`` (percent),
           ``probation_successes``.
@@ -281,13 +295,29 @@ class Pool:
         Raises:
             ConfigError: unknown keys or values, a duplicate id, or no destination at all.
         """
-    def select(self, *, exclude: Sequence[str] = (), classification: str | None = None) -> str:
+    def select(
+        self,
+        *,
+        key: str | bytes | int | None = None,
+        exclude: Sequence[str] = (),
+        classification: str | None = None,
+    ) -> str:
         """Id of the destination for one message, which is not held.
+
+        ``key``: what maglev and rendezvous go by; its hash is XXH64 (seed 0) of the UTF-8 of text, of the bytes, or of
+        an integer's decimal digits, the same in every process and version. Without a key they draw by weight.
 
         Raises:
             NoDestinationError: none may receive it now.
+            TypeError: ``key`` is of another type.
         """
-    def acquire(self, *, exclude: Sequence[str] = (), classification: str | None = None) -> Lease:
+    def acquire(
+        self,
+        *,
+        key: str | bytes | int | None = None,
+        exclude: Sequence[str] = (),
+        classification: str | None = None,
+    ) -> Lease:
         """Holds a destination for one message. Raises as :meth:`select`."""
     def drain(self, id: str) -> None:
         """Gives the destination nothing new; what it holds finishes. Raises ConfigError for an unknown id."""
@@ -297,6 +327,15 @@ class Pool:
         """Takes the destination out of use, in panic too."""
     def set_health(self, id: str, health: str) -> None:
         """Sets what checks found: healthy, degraded (serves after the healthy ones) or unhealthy (does not serve)."""
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Replaces the weights of these destinations, all at once; others keep theirs. No pick waits.
+
+        Weights are relative: any numbers from 0 to 10^12. Those of up to six decimals count exactly, others to 2^-20 of
+        the greatest. 0: nothing new, unless all are 0 (then all are equal).
+
+        Raises:
+            ConfigError: an unknown id, or a weight out of range; nothing has changed then.
+        """
     def destinations(self) -> list[dict[str, Any]]:
         """State and counts of each destination, as ``Router.stats().destinations`` has them."""
     def __len__(self) -> int: ...
@@ -367,6 +406,14 @@ class Router:
     @property
     def generation(self) -> int:
         """Number of the live configuration, from 1."""
+    def set_weights(self, pool: str, weights: Mapping[str, float]) -> None:
+        """As `Pool.set_weights`, for a pool of the router.
+
+        A weight that was set survives a reload, unless the reload changes that weight in the configuration.
+
+        Raises:
+            ConfigError: an unknown pool or id, or a weight out of range; nothing has changed then.
+        """
     def _plan(self, message: Any, start: int = 0) -> Plan:
         """The route of a message, from stage number ``start`` on. Raises as :meth:`route`, but for destinations."""
     def _plan_to(self, message: Any, target: str, rule: str) -> Plan:

@@ -1,108 +1,36 @@
 //! How one of several candidates is picked: one file per family of policy.
 //!
 //! - `round_robin` and `weighted_round_robin` are in [`rotation`].
-//! - `random` is in [`mod@random`], with the alias table that other families sample from.
+//! - `random`, `weighted_random` and `adaptive` are in [`mod@random`], with the alias table that others sample from.
 //! - `least_connections` and `weighted_least_connections` are in [`connections`].
-//! - `response_time` is in [`latency`].
+//! - `response_time` is in [`latency`], `prequal` in [`mod@prequal`].
 //! - `health_based` is in [`score`].
+//! - `maglev` is in [`mod@maglev`], `rendezvous` in [`mod@rendezvous`]; the hash of both is in [`hash`].
 //!
 //! A [`Policy`] is built once for a fixed list of candidates and never changes; what changes between picks is the
 //! candidates' own live state ([`Candidate`]) and the [`Cursor`]. No policy takes a lock. A pick costs O(1), except
-//! for least connections up to [`connections::EXACT_UP_TO`] candidates, which looks at all of them.
+//! for least connections up to [`connections::EXACT_UP_TO`] candidates, which looks at all of them, `rendezvous`,
+//! which always does, and `adaptive` where candidates have caps, ramp up or are excluded.
 //!
 //! Every family answers the same contract: of the candidates that `usable` accepts, one is returned, and `None` only
 //! if there is none. Ties are broken at random. A candidate that is ramping up (see [`Candidate::ramp`]) gets that
 //! fraction of its share.
 
 pub mod connections;
+pub mod hash;
+mod kind;
 pub mod latency;
+pub mod maglev;
+pub mod prequal;
 pub mod random;
+pub mod rendezvous;
 pub mod rotation;
 pub mod score;
 
-use std::fmt;
-use std::str::FromStr;
+use std::sync::Arc;
 
+pub use kind::{PolicyKind, UnknownPolicy};
 pub use rotation::Cursor;
-
-/// The balancing policies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum PolicyKind {
-    /// In turn. Weights other than 0 are ignored.
-    #[default]
-    RoundRobin,
-    /// In turn, by weight, smoothly: at every prefix of the cycle each count is within 1 of its exact share.
-    WeightedRoundRobin,
-    /// At random, by weight.
-    Random,
-    /// Fewest messages in flight. Weights other than 0 are ignored.
-    LeastConnections,
-    /// Fewest messages in flight for its weight.
-    WeightedLeastConnections,
-    /// Lowest peak latency × messages in flight ÷ success rate, of two drawn at random.
-    ResponseTime,
-    /// At random, by weight × success rate, halved for degraded destinations.
-    HealthBased,
-}
-
-impl PolicyKind {
-    /// All policies, in the order of the documentation.
-    pub const ALL: [Self; 7] = [
-        Self::RoundRobin,
-        Self::WeightedRoundRobin,
-        Self::Random,
-        Self::LeastConnections,
-        Self::WeightedLeastConnections,
-        Self::ResponseTime,
-        Self::HealthBased,
-    ];
-
-    /// The name in configurations and decisions.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round_robin",
-            Self::WeightedRoundRobin => "weighted_round_robin",
-            Self::Random => "random",
-            Self::LeastConnections => "least_connections",
-            Self::WeightedLeastConnections => "weighted_least_connections",
-            Self::ResponseTime => "response_time",
-            Self::HealthBased => "health_based",
-        }
-    }
-
-    /// Whether weights other than 0 matter. Where they do not, candidates are built with weight 1.
-    pub const fn uses_weights(self) -> bool {
-        !matches!(self, Self::RoundRobin | Self::LeastConnections)
-    }
-
-    /// Whether degraded candidates share with the healthy ones (at half their score) instead of waiting behind them.
-    pub const fn mixes_degraded(self) -> bool {
-        matches!(self, Self::HealthBased)
-    }
-}
-
-impl fmt::Display for PolicyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A policy name that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "there is no policy {0:?}; there are round_robin, weighted_round_robin, random, least_connections, \
-         weighted_least_connections, response_time and health_based"
-)]
-pub struct UnknownPolicy(pub String);
-
-impl FromStr for PolicyKind {
-    type Err = UnknownPolicy;
-
-    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
-        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == name);
-        found.ok_or_else(|| UnknownPolicy(name.to_owned()))
-    }
-}
 
 /// What a policy may ask of a candidate. Times are in ns.
 pub trait Candidate {
@@ -112,6 +40,8 @@ pub trait Candidate {
     fn in_flight(&self) -> u32;
     /// Estimated latency in ns, decayed to `now`; `None` before any sample.
     fn latency(&self, now: u64) -> Option<f32>;
+    /// Mean latency in ns of late with about as many messages in flight as now; `None` where nothing is known.
+    fn latency_under_load(&self, now: u64) -> Option<f32>;
     /// Share of successes to expect, 0..=1.
     fn success(&self, now: u64) -> f32;
     /// Health as a factor: 1 healthy, 0.5 degraded.
@@ -120,36 +50,87 @@ pub trait Candidate {
     fn ramp(&self, now: u64) -> f32;
 }
 
+/// A candidate's place in the list that a policy is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    /// Share; 0 counts as 1.
+    pub weight: u32,
+    /// The hash of its id, which affinity tells it by.
+    pub salt: u64,
+}
+
+/// What one pick goes by, besides the candidates.
+#[derive(Debug, Clone, Copy)]
+pub struct Occasion<'a> {
+    /// What the list remembers from pick to pick.
+    pub cursor: &'a Cursor,
+    /// The hash of the message's key, if it has one.
+    pub key: Option<u64>,
+    /// The time, in ns.
+    pub now: u64,
+    /// Whether surely all candidates are usable and none is ramping up: then probabilities follow from weights alone.
+    pub open: bool,
+}
+
+/// Which candidate was picked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Draw {
+    /// Its index.
+    pub index: usize,
+    /// The probability with which it was drawn, where weights alone decide and it is known exactly.
+    pub propensity: Option<f64>,
+}
+
+impl Draw {
+    fn at(index: usize) -> Self {
+        Self { index, propensity: None }
+    }
+}
+
 /// A policy with what it precomputes for one list of candidates.
 #[derive(Debug)]
 pub enum Policy {
     /// In turn.
     Rotation(rotation::Rotation),
     /// At random.
-    Random(random::Sampler),
+    Random(random::Weighted),
     /// Fewest in flight.
     Connections(connections::LeastConnections),
     /// Lowest cost of two.
     Latency(latency::PeakLatency),
+    /// Fastest cold one of three.
+    Prequal(prequal::Prequal),
     /// At random, by score.
     Score(score::Scored),
+    /// By key, through a table.
+    Maglev(maglev::Maglev),
+    /// By key, highest score.
+    Rendezvous(rendezvous::Rendezvous),
 }
 
 impl Policy {
-    /// Precomputes a policy for candidates of these weights (at least one; a weight of 0 counts as 1).
-    pub fn build(kind: PolicyKind, weights: &[u32]) -> Self {
+    /// Precomputes a policy for candidates in these seats (at least one). `table` is what `maglev` goes by, made of
+    /// these seats or of more; other policies need none, and without one it is made here.
+    pub fn build(kind: PolicyKind, seats: &[Seat], table: Option<&Arc<maglev::Table>>) -> Self {
         let weights: Vec<u32> =
-            weights.iter().map(|weight| if kind.uses_weights() { (*weight).max(1) } else { 1 }).collect();
+            seats.iter().map(|seat| if kind.uses_weights() { seat.weight.max(1) } else { 1 }).collect();
         match kind {
             PolicyKind::RoundRobin | PolicyKind::WeightedRoundRobin => {
                 Self::Rotation(rotation::Rotation::build(&weights))
             }
-            PolicyKind::Random => Self::Random(random::Sampler::build(&weights)),
+            PolicyKind::Random | PolicyKind::WeightedRandom => Self::Random(random::Weighted::build(&weights, false)),
+            PolicyKind::Adaptive => Self::Random(random::Weighted::build(&weights, true)),
             PolicyKind::LeastConnections | PolicyKind::WeightedLeastConnections => {
                 Self::Connections(connections::LeastConnections::build(&weights))
             }
             PolicyKind::ResponseTime => Self::Latency(latency::PeakLatency::build(&weights)),
+            PolicyKind::Prequal => Self::Prequal(prequal::Prequal::build(&weights)),
             PolicyKind::HealthBased => Self::Score(score::Scored::build(&weights)),
+            PolicyKind::Maglev => {
+                let table = table.map_or_else(|| Arc::new(maglev::Table::build(seats)), Arc::clone);
+                Self::Maglev(maglev::Maglev::build(table, seats, &weights))
+            }
+            PolicyKind::Rendezvous => Self::Rendezvous(rendezvous::Rendezvous::build(seats, &weights)),
         }
     }
 
@@ -158,23 +139,23 @@ impl Policy {
     pub fn pick<C: Candidate>(
         &self,
         candidates: &[C],
-        cursor: &Cursor,
-        now: u64,
+        occasion: &Occasion<'_>,
         rng: &mut fastrand::Rng,
         usable: impl Fn(&C) -> bool,
-    ) -> Option<usize> {
+    ) -> Option<Draw> {
+        let now = occasion.now;
         match self {
             Self::Rotation(rotation) => {
-                let first = rotation.next(cursor);
-                take_or_else(candidates, first, now, rng, usable, |rng| rng.usize(..candidates.len()))
+                let first = rotation.next(occasion.cursor);
+                take_or_else(candidates, first, now, rng, usable, |rng| rng.usize(..candidates.len())).map(Draw::at)
             }
-            Self::Random(sampler) => {
-                let first = sampler.draw(rng);
-                take_or_else(candidates, first, now, rng, usable, |rng| sampler.draw(rng))
-            }
-            Self::Connections(policy) => policy.pick(candidates, now, rng, usable),
-            Self::Latency(policy) => policy.pick(candidates, now, rng, usable),
-            Self::Score(policy) => policy.pick(candidates, now, rng, usable),
+            Self::Random(policy) => policy.pick(candidates, occasion, rng, usable),
+            Self::Connections(policy) => policy.pick(candidates, now, rng, usable).map(Draw::at),
+            Self::Latency(policy) => policy.pick(candidates, now, rng, usable).map(Draw::at),
+            Self::Prequal(policy) => policy.pick(candidates, occasion, rng, usable).map(Draw::at),
+            Self::Score(policy) => policy.pick(candidates, now, rng, usable).map(Draw::at),
+            Self::Maglev(policy) => policy.pick(candidates, occasion, rng, usable),
+            Self::Rendezvous(policy) => policy.pick(candidates, occasion, rng, usable),
         }
     }
 }
@@ -204,7 +185,22 @@ fn take_or_else<C: Candidate>(
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use super::Candidate;
+    use super::{Candidate, Cursor, Occasion, Seat, hash};
+
+    /// Seats of these weights, each with an id of its own.
+    pub(crate) fn seats(weights: &[u32]) -> Vec<Seat> {
+        let seat = |(index, weight): (usize, &u32)| Seat { weight: *weight, salt: salt(index) };
+        weights.iter().enumerate().map(seat).collect()
+    }
+
+    pub(crate) fn salt(index: usize) -> u64 {
+        hash::xxh64(format!("destination-{index}").as_bytes())
+    }
+
+    /// A pick at time 0 without a key.
+    pub(crate) fn occasion(cursor: &Cursor) -> Occasion<'_> {
+        Occasion { cursor, key: None, now: 0, open: false }
+    }
 
     /// A candidate whose state is set by hand.
     #[derive(Debug, Clone)]
@@ -237,6 +233,9 @@ pub(crate) mod testing {
         fn latency(&self, _now: u64) -> Option<f32> {
             self.latency
         }
+        fn latency_under_load(&self, _now: u64) -> Option<f32> {
+            self.latency
+        }
         fn success(&self, _now: u64) -> f32 {
             self.success
         }
@@ -251,25 +250,20 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::Fake;
+    use super::testing::{Fake, occasion, seats};
     use super::*;
 
     fn shares(kind: PolicyKind, candidates: &[Fake], picks: usize, usable: impl Fn(&Fake) -> bool) -> Vec<usize> {
         let weights: Vec<u32> = candidates.iter().map(|candidate| candidate.weight).collect();
-        let (policy, cursor, mut rng) = (Policy::build(kind, &weights), Cursor::default(), fastrand::Rng::with_seed(7));
+        let policy = Policy::build(kind, &seats(&weights), None);
+        let (cursor, mut rng) = (Cursor::default(), fastrand::Rng::with_seed(7));
         let mut counts = vec![0; candidates.len()];
-        for _ in 0..picks {
-            counts[policy.pick(candidates, &cursor, 0, &mut rng, &usable).unwrap()] += 1;
+        for number in 0..picks {
+            let key = Some(hash::xxh64(&number.to_le_bytes()));
+            let occasion = Occasion { key, ..occasion(&cursor) };
+            counts[policy.pick(candidates, &occasion, &mut rng, &usable).unwrap().index] += 1;
         }
         counts
-    }
-
-    #[test]
-    fn names_round_trip_and_unknown_ones_are_listed() {
-        for kind in PolicyKind::ALL {
-            assert_eq!(kind.as_str().parse(), Ok(kind));
-        }
-        assert!("fastest".parse::<PolicyKind>().unwrap_err().to_string().contains("health_based"));
     }
 
     #[test]
@@ -279,11 +273,14 @@ mod tests {
                 let mut candidates = Fake::all(&vec![2; count]);
                 candidates[count / 2].weight = 3;
                 let weights: Vec<u32> = candidates.iter().map(|candidate| candidate.weight).collect();
-                let (policy, cursor) = (Policy::build(kind, &weights), Cursor::default());
+                let (policy, cursor) = (Policy::build(kind, &seats(&weights), None), Cursor::default());
                 let mut rng = fastrand::Rng::with_seed(1);
-                let only = policy.pick(&candidates, &cursor, 0, &mut rng, |candidate| candidate.weight == 3);
-                assert_eq!(only, Some(count / 2), "{kind} {count}");
-                assert_eq!(policy.pick(&candidates, &cursor, 0, &mut rng, |_| false), None, "{kind} {count}");
+                for key in [None, Some(hash::mix(1, 2))] {
+                    let occasion = Occasion { key, ..occasion(&cursor) };
+                    let only = policy.pick(&candidates, &occasion, &mut rng, |candidate| candidate.weight == 3);
+                    assert_eq!(only.map(|draw| draw.index), Some(count / 2), "{kind} {count}");
+                    assert_eq!(policy.pick(&candidates, &occasion, &mut rng, |_| false), None, "{kind} {count}");
+                }
             }
         }
     }
@@ -300,12 +297,29 @@ mod tests {
     }
 
     #[test]
-    fn a_ramping_candidate_gets_its_fraction_of_random_and_rotating_policies() {
-        for kind in [PolicyKind::RoundRobin, PolicyKind::Random, PolicyKind::HealthBased] {
+    fn a_ramping_candidate_gets_its_fraction_of_random_rotating_and_keyed_policies() {
+        for kind in [
+            PolicyKind::RoundRobin,
+            PolicyKind::Random,
+            PolicyKind::Adaptive,
+            PolicyKind::HealthBased,
+            PolicyKind::Maglev,
+            PolicyKind::Rendezvous,
+        ] {
             let mut candidates = Fake::all(&[1; 4]);
             candidates[2].ramp = 0.1;
             let counts = shares(kind, &candidates, 40_000, |_| true);
             assert!((800..1_400).contains(&counts[2]), "{kind} {counts:?}");
+        }
+    }
+
+    #[test]
+    fn weights_count_where_they_are_said_to() {
+        for kind in PolicyKind::ALL {
+            let weights = if kind.uses_weights() { [6, 1, 1] } else { [1; 3] };
+            let counts = shares(kind, &Fake::all(&weights), 8_000, |_| true);
+            let heavy = if kind.uses_weights() { 5_600..8_001 } else { 2_400..2_950 };
+            assert!(heavy.contains(&counts[0]), "{kind} {counts:?}");
         }
     }
 }

@@ -15,23 +15,30 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::balance::prequal::Quantile;
+
 /// Longest cycle that is laid out: 256 kB.
 pub const LONGEST_CYCLE: u64 = 1 << 16;
 /// 2^64 / φ, odd: multiples of it wrap around the circle of u64 as evenly as any sequence can.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The turn of a rotation, starting at 0. Lives longer than the rotation, so that a rebuilt one goes on where the
-/// old one was instead of favouring its first candidates after each rebuild.
+/// What a list of candidates remembers from pick to pick: the turn of a rotation, starting at 0, or how full is full
+/// for [`prequal`](mod@crate::balance::prequal). Lives longer than the policy, so that a rebuilt rotation, one with new
+/// weights too, goes on where the old one was instead of favouring its first candidates after each rebuild.
 #[derive(Debug, Default)]
 #[repr(align(64))] // on a cache line of its own: every pick writes it
-pub struct Cursor(AtomicU64);
+pub struct Cursor {
+    turn: AtomicU64,
+    /// Of what [`prequal`](mod@crate::balance::prequal) has seen.
+    pub(super) crowd: Quantile,
+}
 
 impl Cursor {
     /// The turn now; the next caller gets the next one.
     #[inline]
     pub fn advance(&self) -> u64 {
         // Relaxed: each turn is given out once, and no other data hangs on it.
-        self.0.fetch_add(1, Ordering::Relaxed)
+        self.turn.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -276,6 +283,37 @@ mod tests {
         });
         let sum = |index: usize| counts.iter().map(|counts| counts[index]).sum::<usize>();
         assert_eq!([sum(0), sum(1), sum(2), sum(3), sum(4)], [6_000, 2_000, 8_000, 2_000, 10_000]);
+    }
+
+    /// Turns from an arbitrary place of a cycle on are a difference of two prefixes, so each is within 1 of its share.
+    #[test]
+    fn new_weights_go_on_smoothly_from_any_turn_and_starve_nobody() {
+        let sets: [&[u32]; 5] = [&[5, 1, 1, 1], &[1, 1, 1, 5], &[7, 3, 2, 9], &[1, 1, 1, 1], &[100, 1, 1, 1]];
+        for phase in [3usize, 10, 257] {
+            let cursor = Cursor::default();
+            let (mut counts, mut shares) = ([0.0; 4], [0.0; 4]);
+            for change in 0..200 {
+                let weights = sets[change % sets.len()];
+                let rotation = Rotation::build(weights);
+                let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+                let order: Vec<usize> = (0..phase).map(|_| rotation.next(&cursor)).collect();
+                let mut since = [0.0; 4];
+                for (turn, index) in order.iter().enumerate() {
+                    since[*index] += 1.0;
+                    for (count, weight) in since.iter().zip(weights) {
+                        let share = (turn + 1) as f64 * f64::from(*weight) / total;
+                        assert!((count - share).abs() < 2.0, "{weights:?} {order:?}");
+                    }
+                }
+                for index in 0..4 {
+                    counts[index] += since[index];
+                    shares[index] += phase as f64 * f64::from(weights[index]) / total;
+                }
+            }
+            for (count, share) in counts.iter().zip(shares) {
+                assert!((count / share - 1.0).abs() < 0.2, "{phase} {counts:?} {shares:?}");
+            }
+        }
     }
 
     proptest! {

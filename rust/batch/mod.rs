@@ -14,7 +14,7 @@ pub mod share;
 use crate::error::ReadError;
 use crate::message::json::{Check, JsonMessage};
 use crate::pool::Nanos;
-use crate::router::{Resolution, Snapshot};
+use crate::router::{Asked, Resolution, Snapshot};
 use crate::rules::matcher::MatchError;
 use crate::rules::program::Program;
 use columns::{Columns, Row};
@@ -47,15 +47,15 @@ pub fn sample(program: &Program, lines: &[Line<'_>]) {
     }
 }
 
-/// What the stages say of a raw message, custom rules not asked, and the level of its classification.
+/// What the stages say of a raw message, custom rules not asked, and what it asks of the route's pools.
 ///
 /// # Errors
 /// As [`first`].
-pub fn resolve(snapshot: &Snapshot, line: &Line<'_>, check: Check, now: Nanos) -> Answer<(Resolution, u8)> {
+pub fn resolve(snapshot: &Snapshot, line: &Line<'_>, check: Check, now: Nanos) -> Answer<(Resolution, Asked)> {
     let message = parse(line, snapshot.program(), check)?;
-    let classification = snapshot.classification(&message)?;
     let resolution = snapshot.resolve(&message, 0, now).map_err(ReadError::from)?;
-    Ok((resolution, classification))
+    let asked = snapshot.asked(&message, resolution.target())?;
+    Ok((resolution, asked))
 }
 
 /// The first rule that matches a row of columns laid out for `program`, as its number there.

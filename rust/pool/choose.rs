@@ -4,7 +4,9 @@
 //! that failed already is not risked); the tier drawn by load; the other tiers in order, where caps or exclusions
 //! leave nothing; at last a trial even so.
 
+use crate::balance::{Draw, Occasion};
 use crate::error::NoDestination;
+use crate::pool::bound::Bound;
 use crate::pool::breaker::Permit;
 use crate::pool::eligible::{Ask, Entry, Level, List, Status, Tier};
 use crate::pool::{Nanos, Pick, Pool, Reason, Request, View};
@@ -22,26 +24,66 @@ pub(crate) enum Purpose {
 }
 
 impl List {
-    /// One of the list, held if that is the purpose; `None` if none has room.
+    /// One of the list, held if that is the purpose; `None` if none has room. A bound of load gives way where caps and
+    /// exclusions leave nobody within it: it moves messages elsewhere, and never refuses them.
     #[inline]
-    fn take(&self, ask: &Ask<'_>, purpose: Purpose, rng: &mut fastrand::Rng) -> Option<usize> {
+    fn take(&self, ask: &Ask<'_>, purpose: Purpose, rng: &mut fastrand::Rng) -> Option<(&Entry, Draw)> {
+        self.take_within(ask, ask.bound, purpose, rng).or_else(|| {
+            ask.bound?;
+            self.take_within(ask, None, purpose, rng)
+        })
+    }
+
+    #[inline]
+    fn take_within(
+        &self,
+        ask: &Ask<'_>,
+        bound: Option<&Bound>,
+        purpose: Purpose,
+        rng: &mut fastrand::Rng,
+    ) -> Option<(&Entry, Draw)> {
         let (now, plain) = (ask.now, ask.is_plain());
+        let open = plain && bound.is_none() && self.roomy;
+        let occasion = Occasion { cursor: &self.cursor, key: ask.request.key, now, open };
+        let usable = |entry: &Entry| {
+            entry.has_room(now)
+                && (plain || entry.is_allowed(ask))
+                && bound.is_none_or(|bound| bound.has_room(entry.member as usize, self.part(entry)))
+        };
         for _ in 0..RACES {
-            let usable = |entry: &Entry| entry.has_room(now) && (plain || entry.is_allowed(ask));
-            let index = self.policy.pick(&self.entries, &self.cursor, now, rng, usable)?;
-            if purpose == Purpose::Decide || self.entries[index].hold(now) {
-                return Some(self.entries[index].member as usize);
+            let draw = self.policy.pick(&self.entries, &occasion, rng, usable)?;
+            let entry = &self.entries[draw.index];
+            if purpose == Purpose::Decide || self.hold(entry, ask, bound) {
+                return Some((entry, draw));
             }
         }
-        self.walk(ask, rng)
+        self.walk(ask, bound, rng)
     }
 
     /// Holds the first that can be held, from a random place on.
     #[cold]
-    fn walk(&self, ask: &Ask<'_>, rng: &mut fastrand::Rng) -> Option<usize> {
-        let hold = |entry: &Entry| entry.is_allowed(ask) && entry.hold(ask.now);
+    fn walk(&self, ask: &Ask<'_>, bound: Option<&Bound>, rng: &mut fastrand::Rng) -> Option<(&Entry, Draw)> {
+        let hold = |entry: &Entry| entry.is_allowed(ask) && self.hold(entry, ask, bound);
         let index = crate::balance::random::first_from(&self.entries, rng, hold)?;
-        Some(self.entries[index].member as usize)
+        Some((&self.entries[index], Draw { index, propensity: None }))
+    }
+
+    /// Holds an entry; `bound` is `None` where a bound that the pool may have gives way.
+    #[inline]
+    fn hold(&self, entry: &Entry, ask: &Ask<'_>, bound: Option<&Bound>) -> bool {
+        if !entry.hold(ask.now) {
+            return false;
+        }
+        let member = entry.member as usize;
+        match (bound, ask.bound) {
+            (Some(bound), _) if !bound.hold(member, self.part(entry)) => {
+                entry.release();
+                return false;
+            }
+            (None, Some(bound)) => bound.hold_anyway(member),
+            _ => {}
+        }
+        true
     }
 }
 
@@ -49,8 +91,13 @@ impl Tier {
     #[inline]
     fn take(&self, ask: &Ask<'_>, purpose: Purpose, rng: &mut fastrand::Rng) -> Option<Pick> {
         for list in &self.lists {
-            if let Some(member) = list.take(ask, purpose, rng) {
-                return Some(Pick { member, tier: self.number, panic: self.panic, probe: false, reason: list.reason });
+            if let Some((entry, draw)) = list.take(ask, purpose, rng) {
+                let reason = match list.reason {
+                    Reason::Policy(kind) if kind.uses_key() && ask.request.key.is_none() => Reason::NoKey,
+                    reason => reason,
+                };
+                let (member, propensity) = (entry.member as usize, draw.propensity);
+                return Some(Pick { member, tier: self.number, panic: self.panic, probe: false, reason, propensity });
             }
         }
         None
@@ -91,7 +138,7 @@ impl Pool {
         if let Some(pinned) = request.pinned {
             return self.choose_pinned(level, pinned, request, purpose, now);
         }
-        let ask = Ask { request, now, doubt: view.in_doubt.then_some(self) };
+        let ask = Ask { request, now, doubt: view.in_doubt.then_some(self), bound: self.bound() };
         let hold = purpose == Purpose::Hold;
         if hold
             && level.eager > 0
@@ -101,12 +148,13 @@ impl Pool {
             return Some(found);
         }
         let drawn = level.draw(rng);
-        if let Some(pick) = level.tiers.get(drawn)?.take(&ask, purpose, rng) {
-            return Some((pick, 0));
-        }
-        let others = level.tiers.iter().enumerate().filter(|(tier, _)| *tier != drawn);
-        for (_, tier) in others {
-            if let Some(pick) = tier.take(&ask, purpose, rng) {
+        let first = level.tiers.get(drawn)?;
+        let others = level.tiers.iter().enumerate().filter(|(tier, _)| *tier != drawn).map(|(_, tier)| tier);
+        for tier in std::iter::once(first).chain(others) {
+            if let Some(mut pick) = tier.take(&ask, purpose, rng) {
+                if first.load < 100 {
+                    pick.propensity = None; // the tier was drawn too
+                }
                 return Some((pick, 0));
             }
         }
@@ -127,7 +175,11 @@ impl Pool {
                 destination.breaker().return_permit(permit);
                 return None;
             }
-            Some((Pick { member, tier, panic: false, probe: true, reason: Reason::Probe }, permit))
+            if let Some(bound) = self.bound() {
+                bound.hold_anyway(member);
+            }
+            let reason = Reason::Probe;
+            Some((Pick { member, tier, panic: false, probe: true, reason, propensity: None }, permit))
         })
     }
 
@@ -165,6 +217,13 @@ impl Pool {
             Purpose::Hold => destination.hold(member.cap),
             Purpose::Decide => destination.in_flight() < member.cap,
         };
-        held.then_some((Pick { member: index, tier: member.tier, panic, probe: false, reason: Reason::Pinned }, 0))
+        if !held {
+            return None;
+        }
+        if let Some(bound) = self.bound().filter(|_| purpose == Purpose::Hold) {
+            bound.hold_anyway(index);
+        }
+        let reason = Reason::Pinned;
+        Some((Pick { member: index, tier: member.tier, panic, probe: false, reason, propensity: None }, 0))
     }
 }

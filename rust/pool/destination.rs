@@ -9,8 +9,9 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::balance::hash::xxh64;
 use crate::pool::breaker::Breaker;
-use crate::stats::{Counter, FailureEwma, Histogram, KindCounts, PeakEwma};
+use crate::stats::{Counter, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
 
 /// What the operator wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -149,19 +150,17 @@ pub struct Destination {
     /// Newest live generation that has it; see [`Destination::is_stale`].
     generation: AtomicU64,
     id: Arc<str>,
-    /// Differs between ids: jitters ejections without a generator.
-    seed: u64,
+    /// The hash of the id, the same in every process: affinity knows it by this, and ejections are jittered by it.
+    salt: u64,
     breaker: Breaker,
     counts: Counts,
     histogram: OnceLock<Box<Histogram>>,
+    /// Made by the first pool that asks for it.
+    by_load: OnceLock<Box<LatencyByLoad>>,
 }
 
 impl Destination {
     pub(crate) fn new(id: Arc<str>) -> Self {
-        // FNV-1a: the same id has the same jitter in every process.
-        let seed = id
-            .bytes()
-            .fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
         Self {
             in_flight: AtomicU32::new(0),
             admin: AtomicU8::new(Admin::Enabled as u8),
@@ -169,11 +168,12 @@ impl Destination {
             latency: PeakEwma::default(),
             failures: FailureEwma::default(),
             generation: AtomicU64::new(0),
+            salt: xxh64(id.as_bytes()),
             id,
-            seed,
             breaker: Breaker::default(),
             counts: Counts::default(),
             histogram: OnceLock::new(),
+            by_load: OnceLock::new(),
         }
     }
 
@@ -263,8 +263,22 @@ impl Destination {
         self.histogram.get_or_init(Box::default).record(latency);
     }
 
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed
+    /// Adds a latency under the load there is now.
+    #[inline]
+    pub(crate) fn observe_under_load(&self, latency: u64, now: u64) {
+        self.by_load.get_or_init(Box::default).observe(latency, self.in_flight(), now);
+    }
+
+    /// Mean latency with about as many messages in flight as now, in ns; `None` where it was not measured of late.
+    #[inline]
+    pub(crate) fn latency_under_load(&self, now: u64) -> Option<f32> {
+        self.by_load.get()?.at(self.in_flight(), now)
+    }
+
+    /// The hash of its id.
+    #[inline]
+    pub(crate) fn salt(&self) -> u64 {
+        self.salt
     }
 
     /// Marks that `generation` is live and has it.

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::balance::{Candidate, Cursor, Policy};
+use crate::balance::{Candidate, Cursor, Policy, Seat};
+use crate::pool::bound::Bound;
 use crate::pool::breaker::{Phase, ramp};
 use crate::pool::destination::{Admin, Destination, Health};
 use crate::pool::registry::CursorKey;
@@ -39,7 +40,7 @@ impl Status {
             Admin::Draining => return Self::Draining,
             Admin::Enabled => {}
         }
-        if member.share == 0 {
+        if member.share() == 0 {
             return Self::Weightless;
         }
         let health = if failover.health { destination.health() } else { Health::Healthy };
@@ -97,6 +98,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) now: Nanos,
     /// Set where the view is out of date: the pool whose members' live state has the last word.
     pub(crate) doubt: Option<&'a Pool>,
+    /// Set where the pool's load is bounded.
+    pub(crate) bound: Option<&'a Bound>,
 }
 
 impl Ask<'_> {
@@ -137,6 +140,11 @@ impl Entry {
     pub(crate) fn hold(&self, now: Nanos) -> bool {
         self.destination.hold(self.cap_at(now))
     }
+
+    /// Lets go of what was just held.
+    pub(crate) fn release(&self) {
+        self.destination.release();
+    }
 }
 
 impl Candidate for Entry {
@@ -151,6 +159,10 @@ impl Candidate for Entry {
     #[inline]
     fn latency(&self, now: Nanos) -> Option<f32> {
         self.destination.latency().at(now)
+    }
+    #[inline]
+    fn latency_under_load(&self, now: Nanos) -> Option<f32> {
+        self.destination.latency_under_load(now)
     }
     #[inline]
     fn success(&self, now: Nanos) -> f32 {
@@ -173,6 +185,18 @@ pub(crate) struct List {
     pub(crate) policy: Policy,
     pub(crate) cursor: Arc<Cursor>,
     pub(crate) reason: Reason,
+    /// Whether no entry has a cap or ramps up: all have room at any time that the view is valid.
+    pub(crate) roomy: bool,
+    /// Sum of the entries' weights.
+    total: f64,
+}
+
+impl List {
+    /// The entry's part of the list's weight, 0..=1.
+    #[inline]
+    pub(crate) fn part(&self, entry: &Entry) -> f64 {
+        f64::from(entry.weight) / self.total
+    }
 }
 
 /// The lists of one tier, tried in order.
@@ -352,10 +376,17 @@ impl TierBuilder<'_> {
     fn list(&self, members: &[usize], reason: Reason, tier: u8, list: u8) -> List {
         let panic = reason == Reason::Panic;
         let entries: Box<[Entry]> = members.iter().map(|index| self.entry(*index, panic)).collect();
-        let weights: Vec<u32> = entries.iter().map(|entry| entry.weight).collect();
+        let seat = |entry: &Entry| Seat { weight: entry.weight, salt: entry.destination.salt() };
+        let seats: Vec<Seat> = entries.iter().map(seat).collect();
         let key = CursorKey { pool: Arc::clone(self.pool.id()), clearance: self.clearance, tier, list };
-        let policy = Policy::build(self.pool.policy(), &weights);
-        List { entries, policy, cursor: self.pool.registry().cursor(key), reason }
+        List {
+            policy: Policy::build(self.pool.policy(), &seats, self.pool.table(tier).as_ref()),
+            cursor: self.pool.registry().cursor(key),
+            reason,
+            roomy: entries.iter().all(|entry| entry.cap == u32::MAX && entry.ramp_window == 0),
+            total: seats.iter().map(|seat| f64::from(seat.weight)).sum(),
+            entries,
+        }
     }
 
     fn entry(&self, index: usize, panic: bool) -> Entry {
@@ -367,7 +398,7 @@ impl TierBuilder<'_> {
         let degraded = self.pool.failover().health && destination.health() == Health::Degraded;
         Entry {
             member: index as u32,
-            weight: if self.pool.policy().uses_weights() { member.share } else { 1 },
+            weight: if self.pool.policy().uses_weights() { member.share() } else { 1 },
             cap: member.cap,
             health: if degraded { 0.5 } else { 1.0 },
             ramp_from: ramp.unwrap_or(0),

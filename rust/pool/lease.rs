@@ -107,11 +107,18 @@ impl Pool {
     fn settle(&self, lease: &Lease, outcome: Outcome, now: Nanos) {
         let destination = lease.destination();
         destination.release();
+        if let Some(bound) = self.bound() {
+            bound.release(lease.pick.member);
+        }
         let counts = destination.counts();
         match outcome {
             Outcome::Success => {
                 counts.successes.increment();
-                destination.observe_latency(now.saturating_sub(lease.started), now);
+                let latency = now.saturating_sub(lease.started);
+                destination.observe_latency(latency, now);
+                if self.policy().uses_latency_by_load() {
+                    destination.observe_under_load(latency, now);
+                }
                 destination.failures().observe(false, now);
             }
             Outcome::Failure => {
@@ -149,7 +156,7 @@ impl Pool {
                 }
             }
             Outcome::Failure => {
-                let seed = destination.seed();
+                let seed = destination.salt();
                 if let Some(ejection) = destination.breaker().probe_failed(lease.permit, now, failover, seed) {
                     destination.counts().ejections.increment();
                     let kind = EventKind::Ejected { until: ejection.until, times: ejection.times };
@@ -211,7 +218,7 @@ impl Pool {
             }
             return;
         }
-        if let Some(ejection) = destination.breaker().eject(now, failover, destination.seed()) {
+        if let Some(ejection) = destination.breaker().eject(now, failover, destination.salt()) {
             destination.counts().ejections.increment();
             let kind = EventKind::Ejected { until: ejection.until, times: ejection.times };
             self.registry().changed(now, destination, kind, "failures in a row");

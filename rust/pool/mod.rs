@@ -3,6 +3,7 @@
 //! - [`spec`]: what a pool is configured to be.
 //! - [`destination`]: one destination's live state, in atomics; [`registry`] holds all of them by id.
 //! - [`breaker`]: ejection, probation, recovery; [`tiers`]: spill-over and panic.
+//! - [`weights`]: weights that change while the pool is in use; `bound`: bounded load.
 //! - `eligible`: a pool's view of its members, immutable, swapped whole; `choose`: the way of a pick through it.
 //! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
 //!
@@ -12,6 +13,7 @@
 //! Two ways to use a pool: [`Pool::select`] decides and changes nothing (but the turn of a rotation);
 //! [`Pool::acquire`] decides and holds, and only leases give outcomes. Destinations on probation are for leases only.
 
+mod bound;
 pub mod breaker;
 mod choose;
 pub mod destination;
@@ -23,15 +25,19 @@ pub mod registry;
 pub mod spec;
 pub mod tiers;
 pub mod view;
+pub mod weights;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
 
 use crate::balance::PolicyKind;
+use crate::balance::maglev::Table;
 use crate::error::{NoDestination, PoolError};
+use bound::Bound;
 use choose::Purpose;
 use eligible::Eligible;
 use events::EventKind;
@@ -54,6 +60,8 @@ pub struct Request<'a> {
     pub exclude: &'a [&'a str],
     /// The only id to use.
     pub pinned: Option<&'a str>,
+    /// The hash of the message's key, for policies by key.
+    pub key: Option<u64>,
 }
 
 impl Request<'_> {
@@ -64,7 +72,7 @@ impl Request<'_> {
 }
 
 /// Which destination, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pick {
     /// Index of the member, for [`Pool::member`].
     pub member: usize,
@@ -76,6 +84,9 @@ pub struct Pick {
     pub probe: bool,
     /// Why this one.
     pub reason: Reason,
+    /// The probability with which it was drawn among those that could be, where chance and weights alone decide
+    /// (`random`, `weighted_random`, `adaptive`) and it is known exactly.
+    pub propensity: Option<f64>,
 }
 
 /// Why a destination was picked.
@@ -83,6 +94,8 @@ pub struct Pick {
 pub enum Reason {
     /// By the policy, among several.
     Policy(PolicyKind),
+    /// The policy goes by key and the message has none: at random, by weight.
+    NoKey,
     /// It was the only one fit in its tier.
     OnlyChoice,
     /// The tiers before its own could not carry the message.
@@ -102,6 +115,7 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Policy(kind) => kind.as_str(),
+            Self::NoKey => "no_key",
             Self::OnlyChoice => "only_choice",
             Self::Spilled => "spilled",
             Self::Degraded => "degraded",
@@ -116,9 +130,12 @@ impl Reason {
 #[derive(Debug)]
 pub struct Member {
     destination: Arc<Destination>,
-    weight: u32,
-    /// Weight as it is used: 1 for all where all weights are 0.
-    pub(crate) share: u32,
+    /// Weight as configured.
+    configured: u32,
+    /// Weight as it was last set, an f64. Relaxed, as the next: the view that is built of them publishes them.
+    weight: AtomicU64,
+    /// Weight as it is used, a whole number; see [`weights`].
+    share: AtomicU32,
     pub(crate) tier: u8,
     /// In-flight cap; `u32::MAX`: none.
     pub(crate) cap: u32,
@@ -139,8 +156,24 @@ impl Member {
     }
 
     /// Its weight as configured.
-    pub fn weight(&self) -> u32 {
-        self.weight
+    pub fn configured(&self) -> u32 {
+        self.configured
+    }
+
+    /// Its weight as it was last set, or as configured.
+    pub fn weight(&self) -> f64 {
+        f64::from_bits(self.weight.load(Ordering::Relaxed))
+    }
+
+    /// Its weight as it is used; 0: nothing new.
+    #[inline]
+    pub(crate) fn share(&self) -> u32 {
+        self.share.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_weight(&self, weight: f64, share: u32) {
+        self.weight.store(weight.to_bits(), Ordering::Relaxed);
+        self.share.store(share, Ordering::Relaxed);
     }
 
     /// Its tier.
@@ -173,6 +206,11 @@ pub struct Pool {
     eligible: ArcSwapOption<Eligible>,
     /// Held by the one thread that rebuilds the view.
     rebuilding: Mutex<()>,
+    /// Held while weights are replaced; taken before `rebuilding`.
+    reweighing: Mutex<()>,
+    /// By tier, what `maglev` goes by. Never taken by a pick.
+    tables: Mutex<BTreeMap<u8, Arc<Table>>>,
+    bound: Option<Bound>,
 }
 
 impl Pool {
@@ -183,14 +221,17 @@ impl Pool {
     /// See [`PoolSpec::check`].
     pub fn build(spec: PoolSpec, registry: &Arc<Registry>, generation: u64, now: Nanos) -> Result<Self, PoolError> {
         spec.check()?;
-        let all_zero = spec.members.iter().all(|member| member.weight == 0);
+        let weights: Vec<f64> = spec.members.iter().map(|member| f64::from(member.weight)).collect();
+        let shares = weights::shares(&weights);
         let members: Box<[Member]> = spec
             .members
             .iter()
-            .map(|member| Member {
+            .zip(&shares)
+            .map(|(member, share)| Member {
                 destination: registry.get_or_insert(&member.id),
-                weight: member.weight,
-                share: if all_zero { 1 } else { member.weight },
+                configured: member.weight,
+                weight: AtomicU64::new(f64::from(member.weight).to_bits()),
+                share: AtomicU32::new(*share),
                 tier: member.tier,
                 cap: member.max_in_flight.unwrap_or(u32::MAX),
                 clearance: member.clearance,
@@ -201,13 +242,19 @@ impl Pool {
             id: spec.id,
             policy: spec.policy,
             failover: spec.failover,
+            bound: spec.bounded_load.map(|factor| Bound::new(factor, &members)),
             members,
             by_id,
             registry: Arc::clone(registry),
             generation,
             eligible: ArcSwapOption::empty(),
             rebuilding: Mutex::new(()),
+            reweighing: Mutex::new(()),
+            tables: Mutex::new(BTreeMap::new()),
         };
+        if pool.makes_tables() {
+            *pool.tables.lock() = weights::tables(&pool.members, &shares);
+        }
         pool.rebuild(now);
         Ok(pool)
     }
@@ -252,6 +299,12 @@ impl Pool {
     /// When its destinations are taken out and brought back.
     pub fn failover(&self) -> &FailoverSpec {
         &self.failover
+    }
+
+    /// What it holds, if its load is bounded.
+    #[inline]
+    pub(crate) fn bound(&self) -> Option<&Bound> {
+        self.bound.as_ref()
     }
 
     /// Number of its configuration.

@@ -32,12 +32,15 @@ impl MemberSpec {
 }
 
 /// Destinations under one balancing policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PoolSpec {
     /// The pool's id.
     pub id: Arc<str>,
     /// How one of several is picked.
     pub policy: PolicyKind,
+    /// For policies by key: a destination holds at most ceil(this × its share by weight of what its tier holds for
+    /// this pool), at least 1; `None`: no bound.
+    pub bounded_load: Option<f64>,
     /// At least one; ids are unique.
     pub members: Vec<MemberSpec>,
     /// When destinations are taken out and brought back.
@@ -103,8 +106,8 @@ impl PoolSpec {
     /// Checks what the types leave open.
     ///
     /// # Errors
-    /// [`PoolError`] for an empty pool, an empty or repeated id, a cap, streak or number of successes of 0, and
-    /// percentages above 100.
+    /// [`PoolError`] for an empty pool, an empty or repeated id, a cap, streak or number of successes of 0, percentages
+    /// above 100, and a bound of load below 1 or where there is no affinity.
     pub fn check(&self) -> Result<(), PoolError> {
         let error = |problem: String| Err(PoolError { pool: self.id.to_string(), problem });
         if self.members.is_empty() {
@@ -112,6 +115,17 @@ impl PoolSpec {
         }
         if u32::try_from(self.members.len()).is_err() {
             return error("it has more than 2^32 destinations".to_owned());
+        }
+        if let Some(bound) = self.bounded_load {
+            if !self.policy.uses_key() {
+                return error(format!(
+                    "bounded_load is for maglev and rendezvous, not for {}; leave it out",
+                    self.policy
+                ));
+            }
+            if !(1.0..=100.0).contains(&bound) {
+                return error(format!("bounded_load is {bound}; write 1 to 100, such as 1.25"));
+            }
         }
         let mut seen = HashSet::new();
         for member in &self.members {
@@ -152,11 +166,13 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_with_a_remedy() {
         type Break = fn(&mut PoolSpec);
-        let table: [(Break, &str); 7] = [
+        let table: [(Break, &str); 9] = [
             (|spec| spec.members.clear(), "no destinations"),
             (|spec| spec.members.push(MemberSpec::new("a")), "named twice"),
             (|spec| spec.members.push(MemberSpec::new("")), "empty"),
             (|spec| spec.members[0].max_in_flight = Some(0), "max_in_flight"),
+            (|spec| spec.bounded_load = Some(1.25), "maglev"),
+            (|spec| (spec.policy, spec.bounded_load) = (PolicyKind::Maglev, Some(0.9)), "1.25"),
             (|spec| spec.failover.streak = 0, "at least 1"),
             (|spec| spec.failover.max_ejection_time = 1, "max_ejection_time"),
             (|spec| spec.failover.panic_threshold_percent = 101, "percentages"),
@@ -164,6 +180,7 @@ mod tests {
         let good = PoolSpec {
             id: "p".into(),
             policy: PolicyKind::RoundRobin,
+            bounded_load: None,
             members: vec![MemberSpec::new("a")],
             failover: FailoverSpec::default(),
         };

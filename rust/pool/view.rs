@@ -95,12 +95,12 @@ pub struct PoolView {
 }
 
 /// A member of a pool at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MemberView {
     /// The destination's id.
     pub id: Arc<str>,
-    /// Configured weight.
-    pub weight: u32,
+    /// Weight as it was last set, or as configured.
+    pub weight: f64,
     /// Tier.
     pub tier: u8,
     /// Clearance.

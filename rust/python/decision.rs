@@ -94,6 +94,11 @@ impl Decision {
     }
 
     #[getter]
+    fn propensity(&self) -> Option<f64> {
+        self.choice.and_then(|choice| choice.pick.propensity)
+    }
+
+    #[getter]
     fn panic(&self) -> bool {
         self.choice.is_some_and(|choice| choice.pick.panic)
     }
@@ -137,6 +142,7 @@ impl Decision {
         dict.set_item("destination", decision.destination())?;
         dict.set_item("tier", decision.tier())?;
         dict.set_item("reason", decision.reason())?;
+        dict.set_item("propensity", decision.propensity())?;
         dict.set_item("panic", decision.panic())?;
         dict.set_item("generation", decision.generation())?;
         dict.set_item("quality", decision.quality())?;

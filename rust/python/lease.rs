@@ -55,6 +55,11 @@ impl Lease {
     }
 
     #[getter]
+    fn propensity(&self) -> Option<f64> {
+        self.held.pick().propensity
+    }
+
+    #[getter]
     fn ended(&self) -> bool {
         self.held.ended()
     }

@@ -1,13 +1,17 @@
 //! `Pool`: the balancer alone.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString};
 
+use super::convert::type_name;
 use super::errors::{config_error, no_destination, pool_error};
 use super::lease::Lease;
 use super::{Dice, now, seconds, spec};
+use crate::balance::hash::xxh64;
 use crate::pool::{Destination, Nanos, Pool as Members, PoolSpec, Registry, Request};
 
 #[pyclass(frozen, module = "turnout._core")]
@@ -22,11 +26,12 @@ pub(super) struct Pool {
 #[pymethods]
 impl Pool {
     #[new]
-    #[pyo3(signature = (destinations, *, policy = "round_robin", failover = None, seed = None))]
+    #[pyo3(signature = (destinations, *, policy = "round_robin", bounded_load = None, failover = None, seed = None))]
     fn new(
         py: Python<'_>,
         destinations: &Bound<'_, PyAny>,
         policy: &str,
+        bounded_load: Option<f64>,
         failover: Option<&Bound<'_, PyAny>>,
         seed: Option<u64>,
     ) -> PyResult<Self> {
@@ -34,6 +39,7 @@ impl Pool {
         let spec = PoolSpec {
             id: Arc::from("pool"),
             policy: spec::policy(policy, "pool")?,
+            bounded_load,
             members: spec::members(destinations, "pool")?,
             failover: spec::failover(failover)?,
         };
@@ -44,23 +50,34 @@ impl Pool {
     }
 
     #[pyo3(
-        signature = (*, exclude = Vec::new(), classification = None),
-        text_signature = "($self, *, exclude=(), classification=None)"
+        signature = (*, key = None, exclude = Vec::new(), classification = None),
+        text_signature = "($self, *, key=None, exclude=(), classification=None)"
     )]
-    fn select(&self, py: Python<'_>, exclude: Vec<String>, classification: Option<&str>) -> PyResult<Py<PyString>> {
+    fn select(
+        &self,
+        py: Python<'_>,
+        key: Option<&Bound<'_, PyAny>>,
+        exclude: Vec<String>,
+        classification: Option<&str>,
+    ) -> PyResult<Py<PyString>> {
         let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
-        let request = request(&exclude, classification)?;
+        let request = request(key, &exclude, classification)?;
         let pick = self.members.select(&request, now(), &mut self.dice.roll()).map_err(no_destination)?;
         Ok(self.ids[pick.member].clone_ref(py))
     }
 
     #[pyo3(
-        signature = (*, exclude = Vec::new(), classification = None),
-        text_signature = "($self, *, exclude=(), classification=None)"
+        signature = (*, key = None, exclude = Vec::new(), classification = None),
+        text_signature = "($self, *, key=None, exclude=(), classification=None)"
     )]
-    fn acquire(&self, exclude: Vec<String>, classification: Option<&str>) -> PyResult<Lease> {
+    fn acquire(
+        &self,
+        key: Option<&Bound<'_, PyAny>>,
+        exclude: Vec<String>,
+        classification: Option<&str>,
+    ) -> PyResult<Lease> {
         let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
-        let request = request(&exclude, classification)?;
+        let request = request(key, &exclude, classification)?;
         let held = self.members.acquire(&request, now(), &mut self.dice.roll()).map_err(no_destination)?;
         Ok(Lease::new(held, 1, None))
     }
@@ -79,6 +96,10 @@ impl Pool {
 
     fn set_health(&self, id: &str, health: &str) -> PyResult<()> {
         known(id, self.registry.set_health(id, spec::state(health)?, "operator", now()))
+    }
+
+    fn set_weights(&self, py: Python<'_>, weights: HashMap<String, f64>) -> PyResult<()> {
+        py.detach(|| set_weights(&self.members, &weights))
     }
 
     fn destinations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
@@ -107,9 +128,34 @@ pub(super) fn known<T>(id: &str, before: Option<T>) -> PyResult<()> {
     before.map(drop).ok_or_else(|| config_error(format!("no pool has a destination {id:?}")))
 }
 
-fn request<'a>(exclude: &'a [&'a str], classification: Option<&str>) -> PyResult<Request<'a>> {
+/// Replaces weights by id.
+pub(super) fn set_weights(pool: &Members, weights: &HashMap<String, f64>) -> PyResult<()> {
+    let weights = weights.iter().map(|(id, weight)| (id.as_str(), *weight));
+    pool.set_weights(weights, now()).map_err(|error| pool_error(&error))
+}
+
+fn request<'a>(
+    key: Option<&Bound<'_, PyAny>>,
+    exclude: &'a [&'a str],
+    classification: Option<&str>,
+) -> PyResult<Request<'a>> {
+    let key = key.map(key_hash).transpose()?;
     let classification = classification.map_or(Ok(0), |name| spec::level(name, "classification"))?;
-    Ok(Request { classification, exclude, pinned: None })
+    Ok(Request { classification, exclude, pinned: None, key })
+}
+
+/// The hash of a key: text as UTF-8, bytes as they are, an integer as its decimal digits.
+fn key_hash(key: &Bound<'_, PyAny>) -> PyResult<u64> {
+    if let Ok(text) = key.cast::<PyString>() {
+        return Ok(xxh64(text.to_str()?.as_bytes()));
+    }
+    if let Ok(bytes) = key.cast::<PyBytes>() {
+        return Ok(xxh64(bytes.as_bytes()));
+    }
+    if key.is_instance_of::<PyInt>() && !key.is_instance_of::<PyBool>() {
+        return Ok(xxh64(key.str()?.to_str()?.as_bytes()));
+    }
+    Err(PyTypeError::new_err(format!("key: give a str, bytes or an int, not a {}", type_name(key))))
 }
 
 /// One destination's live state and counts, as the stub describes it.

@@ -2,8 +2,9 @@
 
 mod batch;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use pyo3::exceptions::PyRuntimeError;
@@ -20,7 +21,7 @@ use super::pool::{destination_state, known};
 use super::{Dice, now, seconds, spec, unix_seconds};
 use crate::message::json::Check;
 use crate::pool::{Nanos, Registry};
-use crate::router::{CLASSIFICATIONS, Choice, Mode, Origin, Plan as Fixed, Resolution, Snapshot, Target};
+use crate::router::{Asked, CLASSIFICATIONS, Choice, Mode, Origin, Plan as Fixed, Resolution, Snapshot, Target};
 use crate::stats::Histogram;
 
 /// One in so many decisions is timed: two clock readings are a tenth of a decision's cost.
@@ -47,7 +48,7 @@ pub(super) struct Router {
 /// What the stages said, with custom rules not yet asked.
 enum Answer {
     Plan(Fixed),
-    Custom { resume: usize, classification: u8 },
+    Custom { resume: usize },
 }
 
 fn live(py: Python<'_>, spec: &Bound<'_, PyAny>, registry: &Arc<Registry>, old: Option<&Live>) -> PyResult<Live> {
@@ -61,26 +62,34 @@ fn live(py: Python<'_>, spec: &Bound<'_, PyAny>, registry: &Arc<Registry>, old: 
 }
 
 impl Router {
+    /// Held while the configuration, or weights, are replaced.
+    fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, ()>> {
+        self.changing
+            .lock_py_attached(py)
+            .map_err(|_| PyRuntimeError::new_err("an earlier reload of this router panicked"))
+    }
+
     /// Asks the stages from number `start` on; an error that there is no route where there is none.
     fn ask(&self, live: &Live, message: &Bound<'_, PyAny>, check: Check, start: usize, at: Nanos) -> PyResult<Answer> {
-        let (resolution, classification) =
+        let (resolution, asked) =
             with_message(message, &live.keys, live.snapshot.as_ref(), check, |snapshot, fields| {
                 snapshot.program().sample(fields);
-                let classification = snapshot.classification(fields).map_err(read_error)?;
-                Ok((snapshot.resolve(fields, start, at).map_err(match_error)?, classification))
+                let resolution = snapshot.resolve(fields, start, at).map_err(match_error)?;
+                let asked = snapshot.asked(fields, resolution.target()).map_err(read_error)?;
+                Ok((resolution, asked))
             })?;
-        self.answer(live, resolution, classification)
+        self.answer(live, resolution, asked)
     }
 
     /// What the stages said, counted.
-    fn answer(&self, live: &Live, resolution: Resolution, classification: u8) -> PyResult<Answer> {
+    fn answer(&self, live: &Live, resolution: Resolution, asked: Asked) -> PyResult<Answer> {
         match resolution {
             Resolution::Route(origin, target) => {
                 live.snapshot.count(&origin);
                 let snapshot = Arc::clone(&live.snapshot);
-                Ok(Answer::Plan(Fixed { snapshot, origin, target, classification }))
+                Ok(Answer::Plan(Fixed { snapshot, origin, target, asked }))
             }
-            Resolution::Custom { resume } => Ok(Answer::Custom { resume, classification }),
+            Resolution::Custom { resume } => Ok(Answer::Custom { resume }),
             Resolution::Nothing => {
                 // Relaxed: a count for people, ordered with nothing.
                 self.no_route.fetch_add(1, Ordering::Relaxed);
@@ -108,11 +117,11 @@ impl Router {
         loop {
             match answer {
                 Answer::Plan(plan) => return Ok(plan),
-                Answer::Custom { resume, classification } => {
+                Answer::Custom { resume } => {
                     let message = message();
                     let found = slf.call_method1(intern!(slf.py(), "_custom_rules"), (&message,))?;
                     if let Some((rule, target)) = found.extract::<Option<(String, String)>>()? {
-                        return Self::custom_plan(live, &rule, &target, classification);
+                        return Self::custom_plan(live, &message, &rule, &target);
                     }
                     // The first asking checked it as the caller wants it.
                     answer = slf.get().ask(live, &message, Check::Grammar, resume, at)?;
@@ -121,12 +130,14 @@ impl Router {
         }
     }
 
-    fn custom_plan(live: &Live, rule: &str, target: &str, classification: u8) -> PyResult<Fixed> {
+    fn custom_plan(live: &Live, message: &Bound<'_, PyAny>, rule: &str, target: &str) -> PyResult<Fixed> {
         let target = live.snapshot.target_named(target).ok_or_else(|| {
             config_error(format!("custom rule {rule:?} routed to {target:?}, which is no pool and no destination"))
         })?;
-        let origin = Origin::Custom(Arc::from(rule));
-        Ok(Fixed { snapshot: Arc::clone(&live.snapshot), origin, target, classification })
+        let asked = with_message(message, &live.keys, live.snapshot.as_ref(), Check::Grammar, |snapshot, fields| {
+            snapshot.asked(fields, Some(&target)).map_err(read_error)
+        })?;
+        Ok(Fixed { snapshot: Arc::clone(&live.snapshot), origin: Origin::Custom(Arc::from(rule)), target, asked })
     }
 
     /// Counts a decision that began at `at`; times one in [`TIMED`].
@@ -259,10 +270,10 @@ impl Router {
                 self.count(at);
                 (plan, None)
             }
-            Answer::Custom { resume, classification } => {
+            Answer::Custom { resume } => {
                 let snapshot = Arc::clone(&live.snapshot);
-                let (origin, target) = (Origin::Default, Target::DeadLetter);
-                (Fixed { snapshot, origin, target, classification }, Some(resume))
+                let (origin, target, asked) = (Origin::Default, Target::DeadLetter, Asked::default());
+                (Fixed { snapshot, origin, target, asked }, Some(resume))
             }
         };
         Ok(Plan::new(Arc::new(fixed), resume, Arc::clone(&self.dice)))
@@ -286,11 +297,7 @@ impl Router {
     fn _plan_to(&self, message: &Bound<'_, PyAny>, target: &str, rule: &str) -> PyResult<Plan> {
         let at = now();
         let live = self.live.load();
-        let classification =
-            with_message(message, &live.keys, live.snapshot.as_ref(), Check::Grammar, |snapshot, fields| {
-                snapshot.classification(fields).map_err(read_error)
-            })?;
-        let plan = Self::custom_plan(&live, rule, target, classification)?;
+        let plan = Self::custom_plan(&live, message, rule, target)?;
         self.count(at);
         Ok(Plan::new(Arc::new(plan), None, Arc::clone(&self.dice)))
     }
@@ -310,10 +317,7 @@ impl Router {
     }
 
     fn _reload(&self, py: Python<'_>, spec: &Bound<'_, PyAny>) -> PyResult<u64> {
-        let _changing = self
-            .changing
-            .lock_py_attached(py)
-            .map_err(|_| PyRuntimeError::new_err("an earlier reload of this router panicked"))?;
+        let _changing = self.lock(py)?;
         let old = self.live.load_full();
         let new = live(py, spec, &self.registry, Some(&old))?;
         let generation = new.snapshot.generation();
@@ -330,6 +334,16 @@ impl Router {
 
     fn _set_admin(&self, id: &str, state: &str) -> PyResult<()> {
         known(id, self.registry.set_admin(id, spec::state(state)?, "operator", now()))
+    }
+
+    fn set_weights(&self, py: Python<'_>, pool: &str, weights: HashMap<String, f64>) -> PyResult<()> {
+        // A reload that is under way would take over the weights before and lose these.
+        let _changing = self.lock(py)?;
+        let live = self.live.load_full();
+        let pools = live.snapshot.pools();
+        let found = live.snapshot.pool_number(pool).and_then(|number| pools.get(number));
+        let found = found.ok_or_else(|| config_error(format!("there is no pool {pool:?}")))?;
+        py.detach(|| super::pool::set_weights(found, &weights))
     }
 
     fn _set_health(&self, id: &str, health: &str) -> PyResult<()> {

@@ -3,6 +3,7 @@
 //! The Python layer has validated a router's configuration with places in its file. Rules and pools that code
 //! gives to `RuleSet` and `Pool` come straight here, so every key is checked.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::nanos;
 use crate::balance::PolicyKind;
 use crate::cache::{Bounds, Caching};
 use crate::error::{Place, RuleError};
+use crate::message::path::Path;
 use crate::pool::{FailoverSpec, MemberSpec, PoolSpec};
 use crate::router::{CLASSIFICATIONS, DefaultRoute, Mode, RouterSpec, RuleSpec, Stage, Urgent};
 use crate::rules::explain::Explanation;
@@ -117,6 +119,19 @@ pub(super) fn policy(name: &str, owner: &str) -> PyResult<PolicyKind> {
     name.parse().map_err(|error| config_error(format!("{owner}: {error}")))
 }
 
+/// The way to a key: `message` and names below it.
+fn key_path(text: &str, owner: &str) -> PyResult<Path> {
+    let mut names = text.split('.').map(Arc::<str>::from);
+    let root = names.next().filter(|root| root.as_ref() == "message");
+    let segments: Box<[Arc<str>]> = names.collect();
+    match root {
+        Some(root) if !segments.is_empty() && segments.iter().all(|name| !name.is_empty()) => {
+            Ok(Path { root, segments })
+        }
+        _ => Err(config_error(format!("{owner}: key: {text:?} is no path; write one such as message.content.user.id"))),
+    }
+}
+
 /// A pool's member: an id, or a mapping with one.
 fn member(item: &Bound<'_, PyAny>, owner: &str) -> PyResult<MemberSpec> {
     if let Ok(id) = item.cast::<PyString>() {
@@ -201,25 +216,30 @@ pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
         None => DefaultRoute::None,
     };
     let settings = failover(section.get("failover")?.as_ref())?;
+    let mut keys = HashMap::new();
     let pools = section
         .list("pools")?
         .iter()
         .map(|pool| {
-            let pool = Section::new(pool, "pool".to_owned(), &["id", "policy", "destinations"])?;
+            let pool = Section::new(pool, "pool".to_owned(), &["id", "policy", "key", "bounded_load", "destinations"])?;
             let id: String = pool.required("id")?;
             let owner = format!("pool {id:?}");
+            if let Some(path) = pool.optional::<String>("key")? {
+                keys.insert(id.clone(), key_path(&path, &owner)?);
+            }
             Ok(PoolSpec {
                 policy: policy(&pool.required::<String>("policy")?, &owner)?,
+                bounded_load: pool.optional("bounded_load")?,
                 members: members(&pool.required::<Bound<'_, PyAny>>("destinations")?, &owner)?,
                 id: Arc::from(id),
                 failover: settings.clone(),
             })
         })
         .collect::<PyResult<_>>()?;
-    let states = section.optional::<std::collections::HashMap<String, String>>("admin")?.unwrap_or_default();
+    let states = section.optional::<HashMap<String, String>>("admin")?.unwrap_or_default();
     let admin = states.into_iter().map(|(id, state)| Ok((id, self::state(&state)?))).collect::<PyResult<_>>()?;
     let caching = caching(&section.required::<Bound<'_, PyAny>>("caching")?)?;
-    Ok(RouterSpec { stages, rules, urgent, default, pools, admin, limits: Limits::default(), caching })
+    Ok(RouterSpec { stages, rules, urgent, default, pools, keys, admin, limits: Limits::default(), caching })
 }
 
 fn caching(settings: &Bound<'_, PyAny>) -> PyResult<Caching> {

@@ -11,6 +11,7 @@
 //! Live state (in-flight counts, ejections, latencies) belongs to the [`Registry`], by destination id, and
 //! outlives snapshots.
 
+mod asked;
 pub mod facts;
 mod resolve;
 mod spec;
@@ -21,6 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use asked::Asked;
 pub use resolve::{CLASSIFICATIONS, Choice, Origin, Plan, Resolution, Target};
 pub use spec::{BuildError, DefaultRoute, Mode, ROOTS, RouterSpec, RuleSpec, Stage, Urgent};
 
@@ -60,6 +62,8 @@ pub struct Snapshot {
     urgent: Option<(i64, Route)>,
     default: Option<DefaultRouteTarget>,
     pools: Vec<Arc<Pool>>,
+    /// By a pool's number: the field that has a message's key, if its policy goes by key.
+    keys: Box<[Option<FieldId>]>,
     pool_numbers: HashMap<Arc<str>, usize>,
     /// The first pool that each destination is a member of.
     home_pools: HashMap<Arc<str>, usize>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::facts::WithFacts;
-use super::{DefaultRouteTarget, Mode, Snapshot, Stage};
+use super::{Asked, DefaultRouteTarget, Mode, Snapshot, Stage};
 use crate::error::{NoDestination, ReadError};
 use crate::message::value::Value;
 use crate::message::{Fields, Read};
@@ -63,6 +63,16 @@ pub enum Resolution {
     Nothing,
 }
 
+impl Resolution {
+    /// Where the message goes, if that is settled.
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Route(_, target) => Some(target),
+            Self::Custom { .. } | Self::Nothing => None,
+        }
+    }
+}
+
 /// The route of one message, fixed to one generation.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -72,8 +82,8 @@ pub struct Plan {
     pub origin: Origin,
     /// Where to.
     pub target: Target,
-    /// The message's classification, a position in [`CLASSIFICATIONS`].
-    pub classification: u8,
+    /// What the message asks of the target's pools.
+    pub asked: Asked,
 }
 
 /// A destination picked in one of the plan's pools.
@@ -217,9 +227,10 @@ impl Plan {
         mut attempt: impl FnMut(usize, &Request<'_>) -> Result<T, NoDestination>,
     ) -> Result<T, NoDestination> {
         let (pools, pinned) = self.candidates(branch);
-        let request = Request { classification: self.classification, exclude, pinned };
         let mut failed: Option<NoDestination> = None;
-        for &pool in pools {
+        for (position, &pool) in pools.iter().enumerate() {
+            let key = self.asked.keys.get(branch.unwrap_or(0) + position).copied().flatten();
+            let request = Request { classification: self.asked.classification, exclude, pinned, key };
             match attempt(pool, &request) {
                 Ok(found) => return Ok(found),
                 Err(error) => match &mut failed {

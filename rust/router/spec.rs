@@ -107,6 +107,8 @@ pub struct RouterSpec {
     pub default: DefaultRoute,
     /// Pools.
     pub pools: Vec<PoolSpec>,
+    /// By a pool's id: the field that has a message's key, for policies by key. `message.key` where none is given.
+    pub keys: HashMap<String, Path>,
     /// The admin state that the configuration gives each destination.
     pub admin: Vec<(String, Admin)>,
     /// Budgets of rules.
@@ -152,7 +154,13 @@ impl Snapshot {
         let pools = spec
             .pools
             .into_iter()
-            .map(|pool| Ok(Arc::new(Pool::build(pool, registry, generation, now)?)))
+            .map(|pool| {
+                let pool = Pool::build(pool, registry, generation, now)?;
+                if let Some(old) = previous.and_then(|old| old.pools.get(old.pool_number(pool.id())?)) {
+                    pool.adopt_weights(old, now)?;
+                }
+                Ok(Arc::new(pool))
+            })
             .collect::<Result<Vec<_>, PoolError>>()?;
         let pool_numbers: HashMap<Arc<str>, usize> =
             pools.iter().enumerate().map(|(number, pool)| (Arc::clone(pool.id()), number)).collect();
@@ -175,8 +183,18 @@ impl Snapshot {
         let program = Program::build_on(traffic, sources, &ROOTS, spec.limits).map_err(BuildError::Rules)?;
         let named = program.fields().paths().len();
         let path = |name: &str| Path { root: Arc::from("message"), segments: Box::from([Arc::from(name)]) };
-        let (program, [priority, destination, classification]) =
-            program.with_fields(["priority", "destination", "classification"].map(path));
+        let (program, (envelope, keys)) = program.with_fields(|number| {
+            let envelope = EnvelopeFields {
+                priority: number(path("priority")),
+                destination: number(path("destination")),
+                classification: number(path("classification")),
+            };
+            let key = |pool: &Arc<Pool>| {
+                let path = || spec.keys.get(&**pool.id()).cloned().unwrap_or_else(|| path("key"));
+                pool.policy().uses_key().then(|| number(path()))
+            };
+            (envelope, pools.iter().map(key).collect())
+        });
         let routes = program.rules().iter().filter_map(|rule| routes.remove(rule.id.as_ref())).collect();
         let hits = {
             let carried: HashMap<&str, _> = previous
@@ -225,11 +243,12 @@ impl Snapshot {
             urgent,
             default,
             pools,
+            keys,
             pool_numbers,
             home_pools,
             reads_facts,
             facts,
-            envelope: EnvelopeFields { priority, destination, classification },
+            envelope,
             admin: spec.admin,
             registry: Arc::clone(registry),
         })

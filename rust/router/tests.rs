@@ -2,6 +2,7 @@
 
 mod remembering;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::*;
@@ -14,7 +15,13 @@ const NOW: u64 = 1_000_000_000;
 
 fn pool(id: &str, members: &[&str]) -> PoolSpec {
     let members = members.iter().map(|&id| MemberSpec::new(id)).collect();
-    PoolSpec { id: id.into(), policy: Default::default(), members, failover: FailoverSpec::default() }
+    PoolSpec {
+        id: id.into(),
+        policy: Default::default(),
+        bounded_load: None,
+        members,
+        failover: FailoverSpec::default(),
+    }
 }
 
 fn rule(id: &str, priority: i64, when: &str, pools: &[&str]) -> RuleSpec {
@@ -33,6 +40,7 @@ fn spec() -> RouterSpec {
         urgent: Some(Urgent { min_priority: 8, pools: vec!["pager".to_owned()] }),
         default: DefaultRoute::Pool("mail".to_owned()),
         pools: vec![pool("sms", &["sms-1", "sms-2"]), pool("mail", &["mail-1"]), pool("pager", &["pager-1"])],
+        keys: HashMap::new(),
         admin: Vec::new(),
         limits: Limits::default(),
         caching: Caching::Off,
@@ -111,7 +119,7 @@ fn a_route_goes_to_the_first_pool_that_has_a_destination() {
     let registry = Registry::new();
     let snapshot = build(spec(), &registry, None);
     let target = Target::Pools(Arc::from([0, 1]), Mode::First);
-    let plan = Plan { snapshot, origin: Origin::Default, target, classification: 0 };
+    let plan = Plan { snapshot, origin: Origin::Default, target, asked: Asked::default() };
     let mut random = fastrand::Rng::with_seed(1);
     let mut pool_of = |exclude: &[&str]| plan.select(None, exclude, NOW, &mut random).map(|choice| choice.pool);
     assert_eq!(pool_of(&[]), Ok(0));

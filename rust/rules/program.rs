@@ -188,13 +188,14 @@ impl Program {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// This program, its messages asked for the fields at `paths` besides those that rules name, and their numbers.
-    pub fn with_fields<const N: usize>(&self, paths: [Path; N]) -> (Self, [FieldId; N]) {
+    /// This program, its messages asked for further fields besides those that rules name: those that `ask` asks the
+    /// numbers of; and what `ask` makes of them.
+    pub fn with_fields<T>(&self, ask: impl FnOnce(&mut dyn FnMut(Path) -> FieldId) -> T) -> (Self, T) {
         let mut inner = (*self.inner).clone();
         let mut fields = (*inner.fields).clone();
-        let numbers = paths.map(|path| fields.intern(path));
+        let made = ask(&mut |path| fields.intern(path));
         inner.set_fields(fields);
-        (Self { inner: Arc::new(inner) }, numbers)
+        (Self { inner: Arc::new(inner) }, made)
     }
 
     /// This program without the rule; `None` if there is none of that id.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A tick is 2^20 ns.
 const TICK_SHIFT: u32 = 20;
-const TICKS_PER_SECOND: f32 = 1e9 / (1u64 << TICK_SHIFT) as f32;
+pub(super) const TICKS_PER_SECOND: f32 = 1e9 / (1u64 << TICK_SHIFT) as f32;
 /// How fast an old latency is forgotten: tower's and Finagle's default.
 const LATENCY_TAU: f32 = 10.0 * TICKS_PER_SECOND;
 /// How fast old failures are forgiven. Longer than latency, so that a destination that fails fast is tried again
@@ -20,17 +20,17 @@ const FAILURE_TAU: f32 = 30.0 * TICKS_PER_SECOND;
 const FAILURE_WEIGHT: f32 = 0.1;
 
 #[inline]
-fn tick(now: u64) -> u32 {
+pub(super) fn tick(now: u64) -> u32 {
     (now >> TICK_SHIFT) as u32
 }
 
 #[inline]
-fn pack(value: f32, tick: u32) -> u64 {
+pub(super) fn pack(value: f32, tick: u32) -> u64 {
     (u64::from(value.to_bits()) << 32) | u64::from(tick)
 }
 
 #[inline]
-fn unpack(word: u64) -> (f32, u32) {
+pub(super) fn unpack(word: u64) -> (f32, u32) {
     (f32::from_bits((word >> 32) as u32), word as u32)
 }
 

@@ -52,7 +52,14 @@ def _pool(config: RouterConfig, pool: str) -> dict[str, Any]:
         }
         for member in config.members_of(pool)
     ]
-    return {"id": pool, "policy": config.policy_of(pool), "destinations": members}
+    own = config.pools[pool]
+    return {
+        "id": pool,
+        "policy": config.policy_of(pool),
+        "key": own.key,
+        "bounded_load": own.bounded_load,
+        "destinations": members,
+    }
 
 
 def _failover(config: RouterConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from .model import Finding
 from .names import suggestion
+from .sections import KEYED, POLICIES
 
 DEAD_LETTER = "dead_letter"
 """What `default` may name instead of a pool."""
@@ -47,6 +48,7 @@ def find_problems(config: object) -> list[Finding]:
     found += _rules(config, known)
     if not shorthand:
         found += _pools(pools or {}, destinations or {})
+        found += _keyed(config, pools or {})
     else:
         found += _gap(("destinations",), [((str(name),), _tier(item)) for name, item in destinations.items()])
     return found
@@ -184,6 +186,18 @@ def _pools(pools: Mapping[str, object], destinations: Mapping[str, object]) -> I
         for name in destinations:
             if name not in used:
                 yield Finding(("destinations", name), "no pool uses this destination", key=True)
+
+
+def _keyed(config: object, pools: Mapping[str, object]) -> Iterator[Finding]:
+    """What only policies by key heed, in pools under another one."""
+    general = get(get(config, "routing"), "load_balancing") or get(get(config, "load_balancing"), "algorithm")
+    for name, pool in pools.items():
+        policy = get(pool, "policy") or general or "round_robin"
+        if policy in KEYED or policy not in POLICIES:
+            continue
+        for key in ("key", "bounded_load"):
+            if get(pool, key) is not None:
+                yield Finding(("pools", name, key), f"is for {' and '.join(KEYED)}, not for {policy}", key=True)
 
 
 def _member_id(member: object) -> object:

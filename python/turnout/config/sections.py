@@ -20,13 +20,20 @@ Policy = Literal[
     "round_robin",
     "weighted_round_robin",
     "random",
+    "weighted_random",
     "least_connections",
     "weighted_least_connections",
     "response_time",
+    "prequal",
     "health_based",
+    "maglev",
+    "rendezvous",
+    "adaptive",
 ]
 POLICIES: tuple[str, ...] = get_args(Policy)
 """The balancing policies of this release."""
+KEYED: tuple[Policy, ...] = ("maglev", "rendezvous")
+"""Those that go by a message's key."""
 
 FailoverMode = Literal["automatic", "manual", "off"]
 CachingMode = Literal["auto", "on", "off"]

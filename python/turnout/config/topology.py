@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -34,6 +35,7 @@ CLEARANCES: tuple[str, ...] = get_args(Clearance)
 
 Admin = Literal["enabled", "draining", "disabled"]
 
+_PATH = re.compile(r"message(\.[A-Za-z_][A-Za-z0-9_]*)+")
 _MASKED = "**********"  # what pydantic writes for a secret
 
 
@@ -127,11 +129,27 @@ def _member(value: object) -> object:
     return {"id": value} if isinstance(value, str) else value
 
 
+def _path(value: object) -> object:
+    if isinstance(value, str) and not _PATH.fullmatch(value):
+        raise ValueError(f"{value[:80]!r} is no path; write one such as message.content.user.id")
+    return value
+
+
 class PoolConfig(Model):
     """Destinations under one balancing policy."""
 
     policy: Policy | None = Field(
         default=None, description="Balancing policy. Default: routing.load_balancing, or round_robin."
+    )
+    key: Annotated[str, BeforeValidator(_path, Annotated[str, Field(pattern=f"^{_PATH.pattern}$")])] | None = Field(
+        default=None,
+        description="For maglev and rendezvous: the field (text, bytes or an integer) whose value decides, such as "
+        "message.content.user.id. Messages without it go anywhere, by weight. Default: message.key.",
+    )
+    bounded_load: Annotated[float, Field(ge=1, le=100)] | None = Field(
+        default=None,
+        description="For maglev and rendezvous: a destination holds at most so many times its share of what the pool "
+        "holds, such as 1.25; what is more goes on to others. Default: no bound.",
     )
     destinations: Annotated[
         tuple[Annotated[PoolMember, BeforeValidator(_member, Name | PoolMember)], ...], Field(min_length=1)

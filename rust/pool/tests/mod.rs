@@ -4,6 +4,7 @@ mod concurrency;
 mod eligibility;
 mod failover;
 mod leases;
+mod policies;
 mod simulation;
 
 use super::*;
@@ -28,6 +29,7 @@ pub(super) fn spec(policy: PolicyKind, members: usize) -> PoolSpec {
     PoolSpec {
         id: "pool".into(),
         policy,
+        bounded_load: None,
         members: (0..members).map(|index| MemberSpec::new(name(index))).collect(),
         failover: FailoverSpec::default(),
     }

@@ -64,8 +64,8 @@ fn route_lines<'py>(
     for (number, resolved) in resolved.into_iter().enumerate() {
         let at = now();
         let decide = || {
-            let (resolution, classification) = batch::raised(resolved)?;
-            let answer = router.answer(&live, resolution, classification)?;
+            let (resolution, asked) = batch::raised(resolved)?;
+            let answer = router.answer(&live, resolution, asked)?;
             let plan = Router::finish(slf, &live, || object(number), answer, at)?;
             let decision = router.select(plan, at)?;
             router.count(at.saturating_sub(share));

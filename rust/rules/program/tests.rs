@@ -56,7 +56,7 @@ fn a_program_is_untouched_by_those_made_from_it() {
 fn messages_are_asked_for_fields_that_no_rule_names_too() {
     let path = |name: &str| Path { root: "message".into(), segments: Box::new([name.into()]) };
     let built = build(vec![source("a", 0, r#"{"x":[1],"priority":[5]}"#)]).unwrap();
-    let (program, [priority, key]) = built.with_fields([path("priority"), path("key")]);
+    let (program, [priority, key]) = built.with_fields(|number| [path("priority"), path("key")].map(number));
     assert_eq!(program.fields().paths()[..2], *built.fields().paths(), "numbers given out stay valid");
     assert_eq!((priority.index() < 2, key.index()), (true, 2));
     let message = JsonMessage::parse(br#"{"priority":7,"key":"k"}"#, program.paths()).unwrap();

@@ -1,0 +1,129 @@
+//! The policies by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The balancing policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PolicyKind {
+    /// In turn. Weights other than 0 are ignored.
+    #[default]
+    RoundRobin,
+    /// In turn, by weight, smoothly: at every prefix of the cycle each count is within 1 of its exact share.
+    WeightedRoundRobin,
+    /// At random. Weights other than 0 are ignored.
+    Random,
+    /// At random, by weight.
+    WeightedRandom,
+    /// Fewest messages in flight. Weights other than 0 are ignored.
+    LeastConnections,
+    /// Fewest messages in flight for its weight.
+    WeightedLeastConnections,
+    /// Lowest peak latency × messages in flight ÷ success rate, of two drawn at random.
+    ResponseTime,
+    /// Of three drawn at random, the fastest that is not among those with most in flight.
+    Prequal,
+    /// At random, by weight × success rate, halved for degraded destinations.
+    HealthBased,
+    /// By the message's key, through a table: the same key to the same destination.
+    Maglev,
+    /// By the message's key, by the highest score.
+    Rendezvous,
+    /// At random, by weights that something else learns and publishes, with the probability of every choice.
+    Adaptive,
+}
+
+impl PolicyKind {
+    /// All policies, in the order of the documentation.
+    pub const ALL: [Self; 12] = [
+        Self::RoundRobin,
+        Self::WeightedRoundRobin,
+        Self::Random,
+        Self::WeightedRandom,
+        Self::LeastConnections,
+        Self::WeightedLeastConnections,
+        Self::ResponseTime,
+        Self::Prequal,
+        Self::HealthBased,
+        Self::Maglev,
+        Self::Rendezvous,
+        Self::Adaptive,
+    ];
+
+    /// The name in configurations and decisions.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::WeightedRoundRobin => "weighted_round_robin",
+            Self::Random => "random",
+            Self::WeightedRandom => "weighted_random",
+            Self::LeastConnections => "least_connections",
+            Self::WeightedLeastConnections => "weighted_least_connections",
+            Self::ResponseTime => "response_time",
+            Self::Prequal => "prequal",
+            Self::HealthBased => "health_based",
+            Self::Maglev => "maglev",
+            Self::Rendezvous => "rendezvous",
+            Self::Adaptive => "adaptive",
+        }
+    }
+
+    /// Whether weights other than 0 matter. Where they do not, candidates are built with weight 1.
+    pub const fn uses_weights(self) -> bool {
+        !matches!(self, Self::RoundRobin | Self::Random | Self::LeastConnections)
+    }
+
+    /// Whether a message's key decides.
+    pub const fn uses_key(self) -> bool {
+        matches!(self, Self::Maglev | Self::Rendezvous)
+    }
+
+    /// Whether it asks for latencies by messages in flight ([`Candidate::latency_under_load`]).
+    ///
+    /// [`Candidate::latency_under_load`]: crate::balance::Candidate::latency_under_load
+    pub const fn uses_latency_by_load(self) -> bool {
+        matches!(self, Self::Prequal)
+    }
+
+    /// Whether degraded candidates share with the healthy ones (at half their score) instead of waiting behind them.
+    pub const fn mixes_degraded(self) -> bool {
+        matches!(self, Self::HealthBased)
+    }
+}
+
+impl fmt::Display for PolicyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A policy name that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no policy {0:?}; there are {names}", names = names())]
+pub struct UnknownPolicy(pub String);
+
+fn names() -> String {
+    PolicyKind::ALL.map(PolicyKind::as_str).join(", ")
+}
+
+impl FromStr for PolicyKind {
+    type Err = UnknownPolicy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
+        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == name);
+        found.ok_or_else(|| UnknownPolicy(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip_and_unknown_ones_are_listed() {
+        for kind in PolicyKind::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+        }
+        assert!("fastest".parse::<PolicyKind>().unwrap_err().to_string().contains("health_based, maglev"));
+    }
+}

@@ -1,0 +1,229 @@
+//! `prequal`: of three different candidates drawn by weight, the one with the lowest latency among the cold ones; if
+//! all are hot, the one with fewest in flight. A candidate is hot if more is in flight for it than for
+//! [`COLD_SHARE`] of those drawn of late.
+//!
+//! Source: B. Wydrowski, R. Kleinberg, S. M. Rumble, A. Archer, "Load is not what you should balance: Introducing
+//! Prequal", NSDI 2024, whose hot-cold lexicographic rule and quantile these are. What differs: in flight and latency
+//! are this process's own, always at hand, so there are no probes, no pool of probes to keep fresh and none that is
+//! used up; the quantile is estimated over the candidates drawn; and latency is divided by the success rate, so that
+//! a candidate that fails fast attracts nothing.
+//!
+//! Latency is the mean of late with about as many in flight as now; it expires, and a candidate without one is
+//! presumed as fast as the fastest it is compared with. That cannot flood it: soon it is hot.
+//! Cost: three candidates, one write; no locks.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::balance::random::{Sampler, any_usable};
+use crate::balance::{Candidate, Occasion};
+
+/// The paper's default of its quantile of requests in flight.
+pub const COLD_SHARE: f32 = 0.84;
+/// Step of the quantile's estimate, relative to it: it settles within a few hundred picks and then wavers by a few
+/// percent.
+const STEP: f32 = 1.0 / 32.0;
+/// As for `response_time`: one that only fails costs a thousand times as much.
+const MIN_SUCCESS: f32 = 1e-3;
+
+/// A running estimate of a quantile: up by a step for a sample above it, down for one below, in the proportion that
+/// balances at the quantile (stochastic approximation, H. Robbins and S. Monro 1951).
+#[derive(Debug, Default)]
+pub struct Quantile(AtomicU32);
+
+impl Quantile {
+    /// The estimate; 0 before any sample.
+    #[inline]
+    pub fn get(&self) -> f32 {
+        // Relaxed, here and below: an estimate that carries no other data. A step that two threads take at once may
+        // be lost, which only slows it down.
+        f32::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Adds samples.
+    #[inline]
+    pub fn observe(&self, samples: impl Iterator<Item = f32>) {
+        let before = self.get();
+        let direction: f32 = samples.map(|sample| if sample > before { COLD_SHARE } else { COLD_SHARE - 1.0 }).sum();
+        let after = (before + direction * before.max(1.0) * STEP).max(0.0);
+        if after != before {
+            self.0.store(after.to_bits(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Prequal over one list of candidates.
+#[derive(Debug)]
+pub struct Prequal {
+    sampler: Sampler,
+    mean_weight: f32,
+}
+
+impl Prequal {
+    /// For candidates of these weights, all at least 1.
+    pub fn build(weights: &[u32]) -> Self {
+        let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+        Self { sampler: Sampler::build(weights), mean_weight: (total / weights.len().max(1) as f64) as f32 }
+    }
+
+    /// See [`Policy::pick`](crate::balance::Policy::pick).
+    #[inline]
+    pub fn pick<C: Candidate>(
+        &self,
+        candidates: &[C],
+        occasion: &Occasion<'_>,
+        rng: &mut fastrand::Rng,
+        usable: impl Fn(&C) -> bool,
+    ) -> Option<usize> {
+        let now = occasion.now;
+        let (drawn, count) = self.sampler.several(rng);
+        let drawn = &drawn[..count];
+        // In flight for its share: a candidate of twice the weight is as hot with twice as much.
+        let load = |candidate: &C| {
+            candidate.in_flight() as f32 * self.mean_weight / (candidate.weight() as f32 * candidate.ramp(now))
+        };
+        let loads = drawn.iter().map(|index| load(&candidates[*index]));
+        // Loads are mostly small whole numbers: the estimate wavers about one, and means it.
+        let limit = occasion.cursor.crowd.get().round();
+        occasion.cursor.crowd.observe(loads);
+
+        let mut coolest: Option<(f32, usize)> = None;
+        let mut cold: [(usize, Option<f32>); 3] = [(0, None); 3];
+        let mut colds = 0;
+        let mut fastest = f32::INFINITY;
+        for index in drawn {
+            let candidate = &candidates[*index];
+            if !usable(candidate) {
+                continue;
+            }
+            let load = load(candidate);
+            // They come in random order, so ties are broken at random by taking the first, here and below.
+            if coolest.is_none_or(|(least, _)| load < least) {
+                coolest = Some((load, *index));
+            }
+            if load <= limit {
+                let latency = candidate.latency_under_load(now);
+                fastest = fastest.min(latency.unwrap_or(f32::INFINITY));
+                cold[colds] = (*index, latency);
+                colds += 1;
+            }
+        }
+        let presumed = if fastest.is_finite() { fastest } else { 1.0 };
+        let cost = |(index, latency): &(usize, Option<f32>)| {
+            latency.unwrap_or(presumed) / candidates[*index].success(now).max(MIN_SUCCESS)
+        };
+        let best = cold[..colds].iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
+        best.map(|(index, _)| *index).or(coolest.map(|(_, index)| index)).or_else(|| {
+            any_usable(candidates, rng, &|rng| self.sampler.draw(rng), |candidate| {
+                if usable(candidate) { candidate.weight() as f32 / (candidate.in_flight() as f32 + 1.0) } else { 0.0 }
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::Cursor;
+    use crate::balance::testing::{Fake, occasion};
+
+    fn shares(candidates: &[Fake], picks: usize) -> Vec<f64> {
+        let weights: Vec<u32> = candidates.iter().map(|candidate| candidate.weight).collect();
+        let (policy, cursor) = (Prequal::build(&weights), Cursor::default());
+        let mut rng = fastrand::Rng::with_seed(9);
+        let mut counts = vec![0; candidates.len()];
+        for pick in 0..picks + 1_000 {
+            let picked = policy.pick(candidates, &occasion(&cursor), &mut rng, |_| true).unwrap();
+            if pick >= 1_000 {
+                counts[picked] += 1; // the quantile has settled
+            }
+        }
+        counts.into_iter().map(|count: usize| count as f64 / picks as f64).collect()
+    }
+
+    #[test]
+    fn the_quantile_settles_where_it_should() {
+        let (quantile, mut rng) = (Quantile::default(), fastrand::Rng::with_seed(1));
+        for _ in 0..3_000 {
+            quantile.observe((0..3).map(|_| rng.u32(0..100) as f32));
+        }
+        let mean = (0..3_000).map(|_| {
+            quantile.observe((0..3).map(|_| rng.u32(0..100) as f32));
+            quantile.get()
+        });
+        let mean = mean.sum::<f32>() / 3_000.0;
+        assert!((80.0..88.0).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn a_hot_candidate_is_passed_over_however_fast_it_is() {
+        let mut candidates = Fake::all(&[1; 20]);
+        candidates.iter_mut().for_each(|candidate| (candidate.in_flight, candidate.latency) = (2, Some(10e6)));
+        (candidates[0].in_flight, candidates[0].latency) = (9, Some(1e6));
+        assert_eq!(shares(&candidates, 5_000)[0], 0.0);
+    }
+
+    #[test]
+    fn among_the_cold_the_fastest_is_chosen_whatever_it_holds() {
+        let mut candidates = Fake::all(&[1; 20]);
+        candidates.iter_mut().for_each(|candidate| (candidate.in_flight, candidate.latency) = (3, Some(10e6)));
+        candidates[0].latency = Some(9e6);
+        let fast = shares(&candidates, 20_000)[0];
+        assert!((0.13..0.17).contains(&fast), "chosen each time it is among the three of 20: {fast}");
+        candidates[1].latency = Some(100e6);
+        assert_eq!(shares(&candidates, 5_000)[1], 0.0);
+    }
+
+    #[test]
+    fn if_all_are_hot_the_one_with_fewest_in_flight_is_chosen() {
+        let mut candidates = Fake::all(&[1; 3]);
+        for (index, candidate) in candidates.iter_mut().enumerate() {
+            (candidate.in_flight, candidate.latency) = (30 - index as u32, Some(1e6 * index as f32 + 1e6));
+        }
+        let (policy, cursor) = (Prequal::build(&[1; 3]), Cursor::default());
+        let picked = policy.pick(&candidates, &occasion(&cursor), &mut fastrand::Rng::with_seed(1), |_| true);
+        assert_eq!(picked, Some(2), "nothing was seen yet, so all are above");
+    }
+
+    #[test]
+    fn failing_fast_attracts_nothing() {
+        let mut candidates = Fake::all(&[1; 10]);
+        candidates.iter_mut().for_each(|candidate| (candidate.latency, candidate.in_flight) = (Some(10e6), 8));
+        for latency in [None, Some(1e6)] {
+            (candidates[0].latency, candidates[0].in_flight, candidates[0].success) = (latency, 0, 0.0);
+            assert_eq!(shares(&candidates, 5_000)[0], 0.0, "{latency:?}");
+        }
+    }
+
+    /// In simulated time, each server works at one message after the other.
+    #[test]
+    fn identical_servers_converge_to_equal_shares() {
+        use crate::stats::LatencyByLoad;
+        const COUNT: usize = 10;
+        let mut rng = fastrand::Rng::with_seed(11);
+        let (policy, cursor) = (Prequal::build(&[1; COUNT]), Cursor::default());
+        let averages: Vec<LatencyByLoad> = (0..COUNT).map(|_| LatencyByLoad::default()).collect();
+        let (mut counts, mut now) = ([0u32; COUNT], 0u64);
+        let mut ends: Vec<std::collections::VecDeque<u64>> = vec![Default::default(); COUNT];
+        let mut longest = 0;
+        for _ in 0..100_000 {
+            now += rng.u64(..250_000); // 8,000 a second for 10,000 a second of capacity
+            let mut candidates = Fake::all(&[1; COUNT]);
+            for (index, candidate) in candidates.iter_mut().enumerate() {
+                while ends[index].front().is_some_and(|end| *end <= now) {
+                    ends[index].pop_front();
+                }
+                candidate.in_flight = ends[index].len() as u32;
+                candidate.latency = averages[index].at(candidate.in_flight, now);
+            }
+            let index = policy.pick(&candidates, &occasion(&cursor), &mut rng, |_| true).unwrap();
+            counts[index] += 1;
+            let work = (-(rng.f64().max(1e-12)).ln() * 1e6) as u64;
+            let end = ends[index].back().copied().unwrap_or(now).max(now) + work;
+            averages[index].observe(end - now, candidates[index].in_flight, now);
+            ends[index].push_back(end);
+            longest = longest.max(ends[index].len());
+        }
+        assert!(counts.iter().all(|count| (9_000..=11_000).contains(count)), "{counts:?}");
+        assert!(longest < 20, "{longest}");
+    }
+}
