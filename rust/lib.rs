@@ -8,7 +8,7 @@
 //! 4. [`pool`] knows who may receive it; [`balance`] picks one of them.
 //! 5. A [`pool::lease::Lease`] holds the destination until the outcome is known.
 //!
-//! [`batch`] takes many messages through 1 to 3 on all cores.
+//! [`batch`] takes many messages through 1 to 3 on all cores; [`simulate`] runs 4 and 5 in simulated time.
 //!
 //! Nothing here has a clock or randomness of its own: `now` and a random generator are arguments.
 //! Only the `python` module knows PyO3, and only it is behind the feature `python`.
@@ -20,6 +20,7 @@ pub mod message;
 pub mod pool;
 pub mod router;
 pub mod rules;
+pub mod simulate;
 pub mod stats;
 
 #[cfg(feature = "python")]

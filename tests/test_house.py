@@ -42,7 +42,8 @@ RUST_ALLOWED = {
     "balance": {"stats"},
     "router": {"message", "rules", "pool", "balance", "stats"},
     "batch": {"message", "rules", "pool", "router"},
-    "python": {"message", "rules", "pool", "balance", "router", "stats", "batch"},
+    "simulate": {"pool", "balance", "stats"},
+    "python": {"message", "rules", "pool", "balance", "router", "simulate", "stats", "batch"},
 }
 
 
