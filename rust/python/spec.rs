@@ -22,13 +22,13 @@ use crate::rules::limits::Limits;
 use crate::rules::program::{Program, RuleSource};
 
 /// A mapping whose keys are all asked for by name, with errors that say whose they are.
-struct Section<'a, 'py> {
+pub(super) struct Section<'a, 'py> {
     mapping: &'a Bound<'py, PyMapping>,
     owner: String,
 }
 
 impl<'a, 'py> Section<'a, 'py> {
-    fn new(object: &'a Bound<'py, PyAny>, owner: String, known: &[&str]) -> PyResult<Self> {
+    pub(super) fn new(object: &'a Bound<'py, PyAny>, owner: String, known: &[&str]) -> PyResult<Self> {
         let mapping = object
             .cast::<PyMapping>()
             .map_err(|_| config_error(format!("{owner}: give a mapping, not a {}", convert::type_name(object))))?;
@@ -50,7 +50,7 @@ impl<'a, 'py> Section<'a, 'py> {
         Ok(if item.is_none() { None } else { Some(item) })
     }
 
-    fn optional<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str) -> PyResult<Option<T>> {
+    pub(super) fn optional<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str) -> PyResult<Option<T>> {
         let Some(item) = self.get(key)? else { return Ok(None) };
         item.extract::<T>().map(Some).map_err(|error| {
             let error: PyErr = error.into();
@@ -58,11 +58,11 @@ impl<'a, 'py> Section<'a, 'py> {
         })
     }
 
-    fn required<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str) -> PyResult<T> {
+    pub(super) fn required<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str) -> PyResult<T> {
         self.optional(key)?.ok_or_else(|| config_error(format!("{}: {key} is missing", self.owner)))
     }
 
-    fn list(&self, key: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    pub(super) fn list(&self, key: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
         match self.get(key)? {
             Some(items) => items.try_iter()?.collect(),
             None => Ok(Vec::new()),
@@ -177,6 +177,19 @@ pub(super) fn state<T: FromStr<Err: Display>>(name: &str) -> PyResult<T> {
     name.parse().map_err(|error: T::Err| config_error(error.to_string()))
 }
 
+/// A pool: `{"id", "policy", "destinations"}`.
+pub(super) fn pool(item: &Bound<'_, PyAny>, failover: &FailoverSpec) -> PyResult<PoolSpec> {
+    let section = Section::new(item, "pool".to_owned(), &["id", "policy", "destinations"])?;
+    let id: String = section.required("id")?;
+    let owner = format!("pool {id:?}");
+    Ok(PoolSpec {
+        policy: policy(&section.required::<String>("policy")?, &owner)?,
+        members: members(&section.required::<Bound<'_, PyAny>>("destinations")?, &owner)?,
+        id: Arc::from(id),
+        failover: failover.clone(),
+    })
+}
+
 /// A whole configuration, as `turnout.config` compiles it.
 pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
     let known = ["stages", "rules", "urgent", "default", "dead_letter", "pools", "admin", "failover"];
@@ -200,21 +213,7 @@ pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
         None => DefaultRoute::None,
     };
     let settings = failover(section.get("failover")?.as_ref())?;
-    let pools = section
-        .list("pools")?
-        .iter()
-        .map(|pool| {
-            let pool = Section::new(pool, "pool".to_owned(), &["id", "policy", "destinations"])?;
-            let id: String = pool.required("id")?;
-            let owner = format!("pool {id:?}");
-            Ok(PoolSpec {
-                policy: policy(&pool.required::<String>("policy")?, &owner)?,
-                members: members(&pool.required::<Bound<'_, PyAny>>("destinations")?, &owner)?,
-                id: Arc::from(id),
-                failover: settings.clone(),
-            })
-        })
-        .collect::<PyResult<_>>()?;
+    let pools = section.list("pools")?.iter().map(|item| pool(item, &settings)).collect::<PyResult<_>>()?;
     let states = section.optional::<std::collections::HashMap<String, String>>("admin")?.unwrap_or_default();
     let admin = states.into_iter().map(|(id, state)| Ok((id, self::state(&state)?))).collect::<PyResult<_>>()?;
     Ok(RouterSpec { stages, rules, urgent, default, pools, admin, limits: Limits::default() })
