@@ -166,8 +166,11 @@ fn ten_routers_choose_worse_unless_they_share_what_they_know() {
 
 #[test]
 fn a_slow_server_gets_little_where_load_or_latency_is_looked_at() {
-    // One of ten is ten times as slow, load .7. Its share by what is looked at; published: 10 %, 10 %, 1.25 %, 0.22 %.
-    // Blind policies queue without end on it.
+    // One of ten is ten times as slow, load .7. Blind policies give it a tenth and queue on it without end. Published:
+    // least connections 1.25 %, peak EWMA 0.22 %. Response time gives it 0.7 to 0.8 %, whatever the time constant of its
+    // average: the fast ones' peaks hold their queues too, so they look only a few times as fast, and of two drawn the
+    // slow one is the cheaper where the other has a few messages in flight. The published figure is that of a look at all
+    // ten, which here would give 0.15 %.
     for policy in [Random, RoundRobin] {
         let mut spec = simulation(policy, 10, 0.7, 200);
         spec.servers[0].troubles.push(always(TroubleKind::Slow(10.0)));
@@ -177,14 +180,13 @@ fn a_slow_server_gets_little_where_load_or_latency_is_looked_at() {
     }
     for (policy, shape, most) in [
         (LeastConnections, Shape::Exponential, 0.016),
-        (ResponseTime, Shape::Exponential, 0.005),
-        (ResponseTime, Shape::Constant, 0.005),
+        (ResponseTime, Shape::Exponential, 0.01),
+        (ResponseTime, Shape::Constant, 0.01),
     ] {
         let mut spec = simulation(policy, 10, 0.7, 200);
         spec.servers.iter_mut().for_each(|server| server.service.shape = shape);
         spec.servers[0].troubles.push(always(TroubleKind::Slow(10.0)));
         let report = run(&spec);
-        println!("{policy} {shape:?} {} {:?}", report.destinations[0].share, report.latency.map(|l| l.p999 / MS));
         assert!(report.destinations[0].share <= most, "{policy} {shape:?} {}", report.destinations[0].share);
     }
 }
