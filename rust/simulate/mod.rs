@@ -24,6 +24,9 @@ use crate::pool::Nanos;
 pub const REFUSAL: Nanos = 100_000;
 
 #[cfg(test)]
+mod tests;
+
+#[cfg(test)]
 pub(crate) mod testing {
     use super::*;
     use crate::balance::PolicyKind;
