@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python conformance lint typecheck
+.PHONY: demo test test-rust test-python conformance theory lint typecheck simulate
 .PHONY: bench bench-rules bench-peers instructions instructions-baseline fuzz wheel clean lock
 
 ## demo: route and deliver the 2,000 messages of examples/hub, with a destination that fails and recovers
@@ -11,11 +11,19 @@ demo: .venv/built
 	$(BIN)/python examples/hub/generate.py demo-output/messages.ndjson
 	$(BIN)/turnout run examples/hub/router.yaml --app examples/hub/app.py --input demo-output/messages.ndjson
 
+## simulate: what each policy does to the push providers of examples/hub when one of them is slow; ARGS=--plot x.png
+simulate: .venv/built
+	$(BIN)/turnout simulate examples/hub/router.yaml --pool push --policy all --scenario slow $(ARGS)
+
 ## test: every test, Rust and Python
 test: test-rust test-python
 
 test-rust:
 	cargo test --locked --quiet
+
+## theory: the long runs of the simulation against queueing theory; 1 GB, about half a minute
+theory:
+	cargo test --locked --release --quiet --test simulation -- --ignored --nocapture
 
 test-python: .venv/built
 	$(BIN)/pytest -q
@@ -86,7 +94,7 @@ wheel: .venv/installed
 lock: .venv/installed
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
-		--generate-hashes --group dev --extra arrays --extra cli --output-file requirements-dev.lock pyproject.toml
+		--generate-hashes --group dev --extra arrays --extra cli --extra plot --output-file requirements-dev.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 		--generate-hashes --group bench --output-file requirements-bench.lock pyproject.toml
 

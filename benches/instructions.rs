@@ -5,13 +5,15 @@
 
 mod workloads;
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::hint::black_box;
 use std::sync::Arc;
 
 use turnout::balance::PolicyKind;
 use turnout::batch::{self, lines};
-use turnout::message::json::JsonMessage;
+use turnout::cache::Caching;
+use turnout::message::json::{Check, JsonMessage};
 use turnout::message::tree::ValueMessage;
 use turnout::message::value::Value;
 use turnout::pool::{FailoverSpec, MemberSpec, Outcome, Pool, PoolSpec, Registry, Request};
@@ -108,7 +110,7 @@ fn first_json(count: usize) -> Outcomes {
     let all = texts.join("\n");
     let lines = lines::of(all.as_bytes());
     case(&format!("line of a batch, 454 B, {count} rules"), &lines, |line| {
-        black_box(batch::first(&program, black_box(line)).ok());
+        black_box(batch::first(&program, black_box(line), Check::Grammar).ok());
     });
     Ok(())
 }
@@ -119,7 +121,13 @@ fn pool_spec(policy: PolicyKind) -> PoolSpec {
         member.weight = 1 + n as u32 % 3;
         member
     });
-    PoolSpec { id: "pool".into(), policy, members: members.collect(), failover: FailoverSpec::default() }
+    PoolSpec {
+        id: "pool".into(),
+        policy,
+        members: members.collect(),
+        failover: FailoverSpec::default(),
+        bounded_load: None,
+    }
 }
 
 /// From a message to a rule's route, and to a destination of its pool.
@@ -136,8 +144,10 @@ fn resolve(count: usize) -> Outcomes {
         urgent: None,
         default: DefaultRoute::None,
         pools: vec![pool_spec(PolicyKind::RoundRobin)],
+        keys: HashMap::new(),
         admin: Vec::new(),
         limits: Limits::default(),
+        caching: Caching::Off,
     };
     let snapshot = Snapshot::build(spec, &Registry::new(), None, NOW)?;
     snapshot.publish(None, NOW);

@@ -10,7 +10,7 @@
 //!
 //! Between 1 and 2, [`cache`] may remember which rule such a message matched.
 //!
-//! [`batch`] takes many messages through 1 to 3 on all cores.
+//! [`batch`] takes many messages through 1 to 3 on all cores; [`simulate`] runs 4 and 5 in simulated time.
 //!
 //! Nothing here has a clock or randomness of its own: `now` and a random generator are arguments.
 //! Only the `python` module knows PyO3, and only it is behind the feature `python`.
@@ -23,6 +23,7 @@ pub mod message;
 pub mod pool;
 pub mod router;
 pub mod rules;
+pub mod simulate;
 pub mod stats;
 
 #[cfg(feature = "python")]

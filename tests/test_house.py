@@ -27,8 +27,9 @@ ALLOWED = {
     "delivery": {"_core", "config", "message", "transports", "reports"},
     "router": {"_core", "config", "delivery", "reports", "transports"},
     "optimizer": {"results", "reports", "_core"},
+    "simulation": {"_core", "config", "reports"},
     "functions": {"config", "delivery", "optimizer", "reports", "results", "router"},
-    "cli": {"_core", "config", "delivery", "message", "reports", "results", "router", "turnout"},
+    "cli": {"_core", "config", "delivery", "message", "reports", "results", "router", "simulation", "turnout"},
     "__main__": {"cli"},
 }
 
@@ -43,7 +44,8 @@ RUST_ALLOWED = {
     "cache": {"message", "stats"},
     "router": {"message", "rules", "pool", "balance", "cache", "stats"},
     "batch": {"message", "rules", "pool", "router"},
-    "python": {"message", "rules", "pool", "balance", "cache", "router", "stats", "batch"},
+    "simulate": {"pool", "balance", "stats"},
+    "python": {"message", "rules", "pool", "balance", "cache", "router", "simulate", "stats", "batch"},
 }
 
 
@@ -100,7 +102,7 @@ def test_rust_parts_use_downwards_only(path: Path) -> None:
 def test_importing_brings_in_nothing_that_is_optional_or_slow() -> None:
     script = "import sys, turnout; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"typer", "rich", "numpy", "pydantic", "asyncio", "yaml"} & set(modules)
+    assert not {"typer", "rich", "numpy", "pydantic", "asyncio", "yaml", "matplotlib"} & set(modules)
 
 
 def test_everything_that_is_exported_exists() -> None:

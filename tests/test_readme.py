@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from turnout import config
+from turnout.simulation import load_scenario
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md"]
@@ -39,6 +40,15 @@ def test_yaml_examples_are_valid_configurations(page: Path) -> None:
     for _, text in blocks(page, "yaml"):
         loaded = config.load_text(text, page.name)
         assert not config.notices(loaded)
+
+
+def test_scenarios_are_valid(tmp_path: Path) -> None:
+    texts = [text for page in PAGES for _, text in blocks(page, "yaml scenario")]
+    assert texts
+    for text in texts:
+        path = tmp_path / "scenario.yaml"
+        path.write_text(text)
+        assert load_scenario(path).troubles
 
 
 def test_commands_in_the_readme_are_targets_of_the_makefile() -> None:

@@ -14,7 +14,10 @@ from typing_extensions import disjoint_base
 
 from .errors import MessageError, RuleError, TurnoutError
 
-__all__ = ["Decision", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__", "rule_errors"]
+__all__ = [
+    "Decision", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__", "rule_errors",
+    "simulate",
+]  # fmt: skip
 
 __version__: str
 
@@ -23,6 +26,22 @@ def rule_errors(rules: Iterable[Mapping[str, Any]]) -> list[RuleError]:
 
     Raises:
         ConfigError: a rule has unknown or missing keys.
+    """
+
+def simulate(
+    pool: Mapping[str, Any], scenario: Mapping[str, Any], *, failover: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Runs a pool through a scenario in simulated time, without the GIL; `turnout.simulation` has both as models.
+
+    - ``pool``: ``id``, ``policy`` and ``destinations``, as a router's configuration compiles to; ``failover`` as in
+      :class:`Pool`.
+    - ``scenario``: every key of `turnout.simulation.Scenario` with times in seconds, but that ``arrivals`` is
+      ``{"kind", ...}`` and ``servers`` has one mapping for each destination, with its ``troubles``.
+
+    Returns what `turnout.simulation.PolicyOutcome` is made of. Signals are heeded: Ctrl-C raises KeyboardInterrupt.
+
+    Raises:
+        ConfigError: the pool or the scenario is not valid; says where and what to write.
     """
 
 @final

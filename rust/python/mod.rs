@@ -15,6 +15,7 @@ mod message;
 mod pool;
 mod router;
 mod rules;
+mod simulate;
 mod spec;
 
 use std::sync::OnceLock;
@@ -82,5 +83,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<router::Router>()?;
     module.add_class::<rules::RuleSet>()?;
     module.add_function(wrap_pyfunction!(rules::rule_errors, module)?)?;
+    module.add_function(wrap_pyfunction!(simulate::simulate, module)?)?;
     Ok(())
 }

@@ -25,13 +25,13 @@ use crate::rules::limits::Limits;
 use crate::rules::program::{Program, RuleSource};
 
 /// A mapping whose keys are all asked for by name, with errors that say whose they are.
-struct Section<'a, 'py> {
+pub(super) struct Section<'a, 'py> {
     mapping: &'a Bound<'py, PyMapping>,
     owner: String,
 }
 
 impl<'a, 'py> Section<'a, 'py> {
-    fn new(object: &'a Bound<'py, PyAny>, owner: String, known: &[&str]) -> PyResult<Self> {
+    pub(super) fn new(object: &'a Bound<'py, PyAny>, owner: String, known: &[&str]) -> PyResult<Self> {
         let mapping = object
             .cast::<PyMapping>()
             .map_err(|_| config_error(format!("{owner}: give a mapping, not a {}", convert::type_name(object))))?;
@@ -53,7 +53,7 @@ impl<'a, 'py> Section<'a, 'py> {
         Ok(if item.is_none() { None } else { Some(item) })
     }
 
-    fn optional<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str) -> PyResult<Option<T>> {
+    pub(super) fn optional<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str) -> PyResult<Option<T>> {
         let Some(item) = self.get(key)? else { return Ok(None) };
         item.extract::<T>().map(Some).map_err(|error| {
             let error: PyErr = error.into();
@@ -61,11 +61,11 @@ impl<'a, 'py> Section<'a, 'py> {
         })
     }
 
-    fn required<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str) -> PyResult<T> {
+    pub(super) fn required<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str) -> PyResult<T> {
         self.optional(key)?.ok_or_else(|| config_error(format!("{}: {key} is missing", self.owner)))
     }
 
-    fn list(&self, key: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    pub(super) fn list(&self, key: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
         match self.get(key)? {
             Some(items) => items.try_iter()?.collect(),
             None => Ok(Vec::new()),
@@ -193,6 +193,22 @@ pub(super) fn state<T: FromStr<Err: Display>>(name: &str) -> PyResult<T> {
     name.parse().map_err(|error: T::Err| config_error(error.to_string()))
 }
 
+/// A pool, `{"id", "policy", "key", "bounded_load", "destinations"}`, and the field that holds the key of a message.
+pub(super) fn pool(item: &Bound<'_, PyAny>, failover: &FailoverSpec) -> PyResult<(PoolSpec, Option<Path>)> {
+    let section = Section::new(item, "pool".to_owned(), &["id", "policy", "key", "bounded_load", "destinations"])?;
+    let id: String = section.required("id")?;
+    let owner = format!("pool {id:?}");
+    let key = section.optional::<String>("key")?.map(|path| key_path(&path, &owner)).transpose()?;
+    let spec = PoolSpec {
+        policy: policy(&section.required::<String>("policy")?, &owner)?,
+        bounded_load: section.optional("bounded_load")?,
+        members: members(&section.required::<Bound<'_, PyAny>>("destinations")?, &owner)?,
+        id: Arc::from(id),
+        failover: failover.clone(),
+    };
+    Ok((spec, key))
+}
+
 /// A whole configuration, as `turnout.config` compiles it.
 pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
     let known = ["stages", "rules", "urgent", "default", "dead_letter", "pools", "admin", "failover", "caching"];
@@ -217,25 +233,12 @@ pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
     };
     let settings = failover(section.get("failover")?.as_ref())?;
     let mut keys = HashMap::new();
-    let pools = section
-        .list("pools")?
-        .iter()
-        .map(|pool| {
-            let pool = Section::new(pool, "pool".to_owned(), &["id", "policy", "key", "bounded_load", "destinations"])?;
-            let id: String = pool.required("id")?;
-            let owner = format!("pool {id:?}");
-            if let Some(path) = pool.optional::<String>("key")? {
-                keys.insert(id.clone(), key_path(&path, &owner)?);
-            }
-            Ok(PoolSpec {
-                policy: policy(&pool.required::<String>("policy")?, &owner)?,
-                bounded_load: pool.optional("bounded_load")?,
-                members: members(&pool.required::<Bound<'_, PyAny>>("destinations")?, &owner)?,
-                id: Arc::from(id),
-                failover: settings.clone(),
-            })
-        })
-        .collect::<PyResult<_>>()?;
+    let mut pools = Vec::new();
+    for item in &section.list("pools")? {
+        let (pool, key) = pool(item, &settings)?;
+        keys.extend(key.map(|path| (pool.id.to_string(), path)));
+        pools.push(pool);
+    }
     let states = section.optional::<HashMap<String, String>>("admin")?.unwrap_or_default();
     let admin = states.into_iter().map(|(id, state)| Ok((id, self::state(&state)?))).collect::<PyResult<_>>()?;
     let caching = caching(&section.required::<Bound<'_, PyAny>>("caching")?)?;

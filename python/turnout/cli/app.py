@@ -10,6 +10,7 @@ from .._core import __version__
 from .configuring import check, init, schema
 from .deciding import explain, route
 from .running import run
+from .simulating import simulate_command
 
 app = typer.Typer(
     help="Routes messages: matches each against rules, picks a destination, delivers, fails over, recovers.",
@@ -38,3 +39,4 @@ def _options(
 
 for command in (init, check, schema, route, explain, run):
     app.command()(command)
+app.command("simulate")(simulate_command)

@@ -8,6 +8,7 @@ A leaf: knows only :mod:`turnout.errors`. A loaded configuration is whole: every
 
 from __future__ import annotations
 
+from .core import core_spec
 from .duration import Duration, PositiveDuration
 from .duration import seconds as parse_duration
 from .load import extend, load_dict, load_file, load_text
@@ -76,6 +77,7 @@ __all__ = [
     "RuleConfig",
     "Stage",
     "UrgentConfig",
+    "core_spec",
     "extend",
     "json_schema",
     "load_dict",

@@ -1,0 +1,111 @@
+//! The loop as a whole: what comes out of small scenarios.
+
+use super::run::{ASK_EVERY, run};
+use crate::balance::PolicyKind;
+use crate::pool::Nanos;
+use crate::simulate::report::{Report, States};
+use crate::simulate::spec::{Arrivals, Simulation, Trouble, TroubleKind};
+use crate::simulate::testing::simulation;
+
+fn run_all(spec: &Simulation) -> Report {
+    run(spec, &mut || true).unwrap()
+}
+
+fn always(kind: TroubleKind) -> Trouble {
+    Trouble { kind, from: 0, until: Nanos::MAX, flapping: None }
+}
+
+#[test]
+fn equal_seeds_give_equal_reports_and_every_policy_the_same_load() {
+    let mut messages = None;
+    for policy in PolicyKind::ALL {
+        let mut spec = simulation(policy, 3, 200.0);
+        spec.routers = 2;
+        spec.servers[0].troubles.push(always(TroubleKind::Failing(0.3)));
+        let report = run_all(&spec);
+        assert_eq!(report, run_all(&spec), "{policy}");
+        assert_eq!(*messages.get_or_insert(report.totals.messages), report.totals.messages, "{policy}");
+        spec.seed = 2;
+        assert_ne!(report, run_all(&spec), "{policy}");
+    }
+}
+
+#[test]
+fn every_message_is_delivered_failed_or_unrouted() {
+    for (attempts, shared) in [(1, false), (3, false), (3, true)] {
+        for policy in PolicyKind::ALL {
+            let mut spec = simulation(policy, 3, 300.0);
+            (spec.attempts, spec.shared, spec.routers) = (attempts, shared, 3);
+            (spec.timeout, spec.backoff, spec.warmup) = (Some(50_000_000), 1_000_000, 1_000_000_000);
+            spec.servers[0].troubles.push(always(TroubleKind::Dead));
+            spec.servers[1].troubles.push(always(TroubleKind::FailingFast(0.5)));
+            spec.servers[2].troubles.push(always(TroubleKind::Overloaded { line: 2, retry_after: None }));
+            let report = run_all(&spec);
+            let totals = report.totals;
+            assert!(totals.messages > 2_000);
+            assert_eq!(totals.messages, totals.delivered + totals.failed + totals.unrouted, "{policy}");
+            let of_destinations: u64 = report.destinations.iter().map(|one| one.attempts).sum();
+            assert_eq!(totals.attempts, of_destinations);
+            for one in &report.destinations {
+                assert_eq!(one.attempts, one.successes + one.failures + one.overloaded);
+            }
+            let came: u64 = report.series.iter().map(|point| point.messages).sum();
+            assert!(came > totals.messages, "the series has the warm-up too");
+            assert!(report.destinations[0].timeouts == report.destinations[0].attempts);
+        }
+    }
+}
+
+#[test]
+fn a_further_attempt_goes_elsewhere_and_delivers() {
+    let mut spec = simulation(PolicyKind::RoundRobin, 2, 100.0);
+    spec.pool.failover.eject = false;
+    spec.servers[0].troubles.push(always(TroubleKind::FailingFast(1.0)));
+    let once = run_all(&spec).totals;
+    assert!(once.failed * 2 >= once.messages - 1 && once.failed > 400);
+    spec.attempts = 2;
+    let twice = run_all(&spec).totals;
+    assert_eq!((twice.failed, twice.delivered), (0, twice.messages));
+}
+
+#[test]
+fn a_dead_destination_is_ejected_and_comes_back_on_probation_then_ramping() {
+    let mut spec = simulation(PolicyKind::RoundRobin, 4, 100.0);
+    (spec.duration, spec.buckets, spec.timeout) = (60_000_000_000, 60, Some(100_000_000));
+    let dead = Trouble { until: 10_000_000_000, ..always(TroubleKind::Dead) };
+    spec.servers[2].troubles.push(dead);
+    let report = run_all(&spec);
+    let one = &report.destinations[2];
+    assert_eq!((one.ejections, one.recoveries), (1, 1));
+    let states: Vec<States> = report.series.iter().map(|point| point.states[2]).collect();
+    assert_eq!(states[5].out, 1);
+    assert_eq!(report.series[5].attempts[2], 0);
+    assert!(states.iter().any(|states| states.ramping == 1));
+    assert_eq!(states[59].in_use, 1);
+}
+
+#[test]
+fn a_closed_loop_keeps_its_clients_busy_and_no_more() {
+    let mut spec = simulation(PolicyKind::LeastConnections, 4, 0.0);
+    spec.arrivals = Arrivals::Closed { clients: 8 };
+    let report = run_all(&spec);
+    let most: u32 = report.destinations.iter().map(|one| one.most_in_flight).sum();
+    assert!((8..=16).contains(&most), "{most}");
+    // 4 servers of 10 ms each, never idle but by accident.
+    assert!((3_500..4_200).contains(&report.totals.delivered), "{:?}", report.totals);
+}
+
+#[test]
+fn it_ends_when_told_and_when_too_much_is_in_flight() {
+    let mut spec = simulation(PolicyKind::Random, 2, 100_000.0);
+    let mut asked = 0;
+    let report = run(&spec, &mut || {
+        asked += 1;
+        asked < 2
+    });
+    let report = report.unwrap();
+    assert_eq!((report.ended_early, report.events), (Some("it was interrupted"), 2 * ASK_EVERY));
+    spec.arrivals = Arrivals::Constant { rate: 1e6 };
+    let report = run_all(&spec);
+    assert!(report.ended_early.is_some_and(|why| why.contains("in flight")));
+}
