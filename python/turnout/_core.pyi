@@ -248,7 +248,9 @@ class Pool:
           response_time or health_based.
         - ``failover``: ``eject`` and ``spill`` (bool), ``streak`` (failures in a row), ``recovery_time`` and
           ``max_ejection_time`` and ``slow_start`` (seconds), ``max_ejected_percent`` and ``panic_threshold`` (percent),
-          ``probation_successes``.
+          ``probation_successes``; ``failure_percent`` of at least ``min_requests`` outcomes in ``rate_window``
+          (seconds); ``outlier_stdev`` (standard deviations) of at least ``outlier_min_requests``; ``on_exhausted``
+          (panic, wait, raise).
         - ``seed``: makes random choices repeat, on one thread.
 
         Raises:

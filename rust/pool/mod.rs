@@ -2,7 +2,7 @@
 //!
 //! - [`spec`]: what a pool is configured to be.
 //! - [`destination`]: one destination's live state, in atomics; [`registry`] holds all of them by id.
-//! - [`breaker`]: ejection, probation, recovery; [`tiers`]: spill-over and panic.
+//! - [`breaker`]: ejection, probation, recovery; [`rate`] counts what [`judge`] decides on; [`tiers`]: spill-over and panic.
 //! - `eligible`: a pool's view of its members, immutable, swapped whole; `choose`: the way of a pick through it.
 //! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
 //!
@@ -17,7 +17,9 @@ mod choose;
 pub mod destination;
 mod eligible;
 pub mod events;
+pub mod judge;
 pub mod lease;
+pub mod rate;
 mod refusal;
 pub mod registry;
 pub mod spec;
@@ -40,7 +42,7 @@ pub use destination::{Admin, Destination, Health};
 pub use events::{Event, Events};
 pub use lease::{Lease, Outcome};
 pub use registry::Registry;
-pub use spec::{FailoverSpec, MemberSpec, PoolSpec};
+pub use spec::{FailoverSpec, MemberSpec, OnExhausted, PoolSpec};
 
 /// Nanoseconds of a monotonic clock, or between two of its readings.
 pub type Nanos = u64;
@@ -171,8 +173,9 @@ pub struct Pool {
     generation: u64,
     /// Never `None` after `build`.
     eligible: ArcSwapOption<Eligible>,
-    /// Held by the one thread that rebuilds the view.
+    /// Held by the one thread that rebuilds the view or looks for outliers.
     rebuilding: Mutex<()>,
+    sweep: judge::Sweep,
 }
 
 impl Pool {
@@ -197,6 +200,7 @@ impl Pool {
             })
             .collect();
         let by_id = members.iter().enumerate().map(|(index, member)| (Arc::clone(member.id()), index as u32)).collect();
+        let sweep = judge::Sweep::new(&spec.failover, now);
         let pool = Self {
             id: spec.id,
             policy: spec.policy,
@@ -207,6 +211,7 @@ impl Pool {
             generation,
             eligible: ArcSwapOption::empty(),
             rebuilding: Mutex::new(()),
+            sweep,
         };
         pool.rebuild(now);
         Ok(pool)
@@ -290,7 +295,8 @@ impl Pool {
 
     #[inline]
     fn is_current(&self, view: &Guard<Option<Arc<Eligible>>>, now: Nanos) -> bool {
-        view.as_ref().is_some_and(|view| view.epoch == self.registry.epoch() && now < view.valid_until)
+        let known = |view: &Arc<Eligible>| view.epoch == self.registry.epoch() && now < view.valid_until;
+        view.as_ref().is_some_and(known) && !self.sweep.is_due(now)
     }
 
     #[cold]
@@ -309,6 +315,9 @@ impl Pool {
     }
 
     fn rebuild_if_due(&self, now: Nanos) -> View {
+        if self.sweep.is_due(now) {
+            self.sweep(now);
+        }
         // Another thread may have been through here since the view was found out of date.
         if !self.is_current(&self.eligible.load(), now) {
             self.rebuild(now);
