@@ -17,11 +17,8 @@
 //! ejection at every sweep that finds a destination in use; here each ejection time spent in use forgets one, which
 //! needs no sweep and does not depend on how often there is one.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-
-use parking_lot::Mutex;
-
 use crate::pool::rate::Rate;
+use crate::pool::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::pool::{FailoverSpec, Nanos};
 
 /// First pause of a destination that is overloaded and does not say for how long; doubles with each further one.

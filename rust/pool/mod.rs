@@ -23,6 +23,7 @@ pub mod rate;
 mod refusal;
 pub mod registry;
 pub mod spec;
+mod sync;
 pub mod tiers;
 pub mod view;
 
@@ -354,5 +355,8 @@ impl View {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "model"))]
+mod model;
+
+#[cfg(all(test, not(feature = "model")))]
 mod tests;
