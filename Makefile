@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python conformance theory lint typecheck simulate
+.PHONY: demo test test-rust test-python conformance theory model lint typecheck simulate
 .PHONY: bench bench-rules bench-peers instructions instructions-baseline fuzz wheel clean lock
 
 ## demo: route and deliver the 2,000 messages of examples/hub, with a destination that fails and recovers
@@ -31,6 +31,10 @@ test-python: .venv/built
 ## conformance: CEL's own conformance suite, with the number passed and what is excepted
 conformance:
 	cargo test --locked --quiet --test cel_conformance -- --nocapture
+
+## model: every interleaving of threads on a destination's breaker and in-flight count, by a model checker
+model:
+	cargo test --locked --quiet --features model --lib pool::model
 
 ## lint: formatting and lints of both languages
 lint: .venv/installed

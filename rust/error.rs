@@ -92,4 +92,6 @@ pub struct NoDestination {
     pub reason: String,
     /// How long until the earliest ejection ends; `None` if no ejection stands in the way.
     pub retry_in: Option<Duration>,
+    /// Whether some are fit and at their in-flight cap, so that there may be room as soon as a lease ends.
+    pub full: bool,
 }

@@ -308,7 +308,9 @@ class Pool:
           as 1.25) of the leases that the pool holds in its tier; None for no bound.
         - ``failover``: ``eject`` and ``spill`` (bool), ``streak`` (failures in a row), ``recovery_time`` and
           ``max_ejection_time`` and ``slow_start`` (seconds), ``max_ejected_percent`` and ``panic_threshold`` (percent),
-          ``probation_successes``.
+          ``probation_successes``; ``failure_percent`` of at least ``min_requests`` outcomes in ``rate_window``
+          (seconds); ``outlier_stdev`` (standard deviations) of at least ``outlier_min_requests``; ``on_exhausted``
+          (panic, wait, raise).
         - ``seed``: makes random choices repeat, on one thread.
 
         Raises:

@@ -126,11 +126,19 @@ class NoDestinationError(TurnoutError):
     """
 
     def __init__(
-        self, pool: str, reason: str = "no destination may receive the message now", retry_at: float | None = None
+        self,
+        pool: str,
+        reason: str = "no destination may receive the message now",
+        retry_at: float | None = None,
+        full: bool = False,
     ) -> None:
-        """``retry_at``: when the earliest ejection ends, in Unix seconds; None if waiting for that will not help."""
-        self.pool, self.reason, self.retry_at = pool, reason, retry_at
-        super().__init__(pool, reason, retry_at)
+        """What there is to wait for.
+
+        - ``retry_at``: when the earliest ejection ends, in Unix seconds; None if waiting for that will not help.
+        - ``full``: some destinations are fit and at their in-flight cap, so there is room when a lease ends.
+        """
+        self.pool, self.reason, self.retry_at, self.full = pool, reason, retry_at, full
+        super().__init__(pool, reason, retry_at, full)
 
     def __str__(self) -> str:
         return f"pool {self.pool!r}: {self.reason}"

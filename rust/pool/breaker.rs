@@ -1,8 +1,8 @@
 //! A destination's breaker: ejection, probation, recovery.
 //!
 //! ```text
-//! closed --5 failures in a row--> ejected until t --t--> probation --k successes--> closed, ramping up
-//!    \----- overloaded --> paused until t -----/   ^-- one failure --/ (longer)
+//! closed --streak, rate or outlier--> ejected until t --t--> probation --k successes--> closed, ramping up
+//!    \------ overloaded --> paused until t -------/   ^-- one failure --/ (longer)
 //! ```
 //!
 //! There is no timer: a deadline that has passed *is* probation. In probation there is one permit; whoever takes it
@@ -13,12 +13,12 @@
 //! Hot paths read one or two atomics; transitions happen under a lock, and the caller bumps the registry's epoch
 //! after each, which is what publishes them (see [`Registry`](crate::pool::Registry)).
 //!
-//! Source: outlier detection of Envoy and gRPC A50 (streak, multiplier), with Linkerd's single probe.
+//! Source: outlier detection of Envoy and gRPC A50 (streak, multiplier), with Linkerd's single probe. Envoy forgets one
+//! ejection at every sweep that finds a destination in use; here each ejection time spent in use forgets one, which
+//! needs no sweep and does not depend on how often there is one.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-
-use parking_lot::Mutex;
-
+use crate::pool::rate::Rate;
+use crate::pool::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::pool::{FailoverSpec, Nanos};
 
 /// First pause of a destination that is overloaded and does not say for how long; doubles with each further one.
@@ -75,6 +75,8 @@ pub struct Breaker {
     permit: AtomicU64,
     /// Failures in a row.
     streak: AtomicU32,
+    /// Outcomes of the last while.
+    rate: Rate,
     /// Whether the event of this probation was written.
     announced: AtomicBool,
     history: Mutex<History>,
@@ -150,12 +152,20 @@ impl Breaker {
         self.permit.load(Ordering::Relaxed) == permit // relaxed: only its holder can end it before it lapses
     }
 
+    /// Outcomes of the last while.
+    pub fn rate(&self) -> &Rate {
+        &self.rate
+    }
+
     /// A success without a permit: ends the streak. While out or on probation it says nothing (it began before).
     #[inline]
-    pub(crate) fn success(&self) {
+    pub(crate) fn success(&self, now: Nanos, spec: &FailoverSpec) {
         // Relaxed: the streak is a count. Reading first keeps the line shared while all is well.
         if self.streak.load(Ordering::Relaxed) != 0 {
             self.streak.store(0, Ordering::Relaxed);
+        }
+        if spec.counts_rates() {
+            self.rate.record(false, now, spec.rate_window);
         }
     }
 
@@ -280,6 +290,11 @@ impl Breaker {
     }
 
     fn close(&self, history: &mut History, now: Nanos) {
+        // What put it out is judged; without this a short ejection would be followed by the same verdict. A pause is
+        // no verdict: a destination that asks for one again and again fails in the end.
+        if self.is_ejected() {
+            self.rate.clear();
+        }
         history.successes = 0;
         history.pauses = 0;
         history.closed_at = now;

@@ -6,11 +6,11 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::balance::hash::xxh64;
 use crate::pool::breaker::Breaker;
+use crate::pool::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::stats::{Counter, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
 
 /// What the operator wants.

@@ -291,7 +291,7 @@ impl Level {
                 total: group.iter().filter(|index| statuses[**index].counts()).count() as u32,
             })
             .collect();
-        let loads = loads(&health, pool.failover().panic_threshold_percent);
+        let loads = loads(&health, pool.failover().panic_percent());
         let mut builder = TierBuilder { pool, statuses, clearance, now, first: true };
         let tiers = groups.iter().zip(&loads).map(|(group, load)| builder.tier(group, *load)).collect();
         let mut probation = Vec::new();

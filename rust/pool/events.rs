@@ -1,5 +1,6 @@
 //! What happened to destinations, in order: a bounded ring that observers read by sequence number.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ pub struct Event {
     pub destination: Arc<str>,
     /// What changed.
     pub kind: EventKind,
-    /// Why, in a few words.
-    pub reason: &'static str,
+    /// Why, in a few words, with the figures that decided.
+    pub reason: Cow<'static, str>,
 }
 
 /// What changed.
@@ -87,7 +88,7 @@ struct Ring {
 pub struct EventLog(Mutex<Ring>);
 
 impl EventLog {
-    pub(crate) fn add(&self, at: Nanos, destination: &Arc<str>, kind: EventKind, reason: &'static str) {
+    pub(crate) fn add(&self, at: Nanos, destination: &Arc<str>, kind: EventKind, reason: Cow<'static, str>) {
         let mut ring = self.0.lock();
         ring.last += 1;
         if ring.events.len() == KEPT {
@@ -113,7 +114,7 @@ mod tests {
     #[test]
     fn the_oldest_events_are_dropped_and_counted() {
         let (log, id) = (EventLog::default(), Arc::from("a"));
-        (0..KEPT as u64 + 10).for_each(|at| log.add(at, &id, EventKind::Probation, "over"));
+        (0..KEPT as u64 + 10).for_each(|at| log.add(at, &id, EventKind::Probation, "over".into()));
         let all = log.since(0);
         assert_eq!((all.events.len(), all.dropped), (KEPT, 10));
         assert_eq!(all.events[0].seq, 11);

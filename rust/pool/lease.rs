@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::pool::breaker::Permit;
 use crate::pool::destination::Destination;
-use crate::pool::eligible::Status;
 use crate::pool::events::EventKind;
 use crate::pool::{Nanos, Pick, Pool};
 
@@ -136,7 +135,7 @@ impl Pool {
         } else if lease.permit != 0 {
             self.settle_trial(lease, outcome, now);
         } else if outcome == Outcome::Success {
-            breaker.success();
+            breaker.success(now, self.failover());
             if !self.failover().eject && breaker.paused_until().is_some() && breaker.end_pause(now) {
                 self.registry().changed(now, destination, EventKind::Recovered, "the pause is over");
             }
@@ -173,55 +172,16 @@ impl Pool {
     #[cold]
     fn settle_trouble(&self, lease: &Lease, outcome: Outcome, now: Nanos) {
         let destination = lease.destination();
-        match outcome {
-            Outcome::Overloaded { retry_after } => {
-                let paused = destination.breaker().pause(lease.permit, now, retry_after, self.failover());
-                if let Some(until) = paused {
-                    let kind = EventKind::Overloaded { until };
-                    self.registry().changed(now, destination, kind, "asked for a pause");
-                }
-            }
-            Outcome::Failure if self.failover().eject => {
-                let streak = destination.breaker().failure(now);
-                // One that was spared is judged again after another whole streak, not at every failure.
-                if streak > 0 && streak.is_multiple_of(self.failover().streak) {
-                    self.judge(lease.pick.member, streak, now);
-                }
-            }
-            Outcome::Success | Outcome::Failure | Outcome::Cancelled => {}
+        // Before the pause: only a destination in use is judged. If it is ejected, the later deadline wins.
+        if self.failover().eject {
+            self.judge_failure(lease.pick.member, outcome == Outcome::Failure, now);
         }
-    }
-
-    /// Ejects the member, unless it is the last or too many are out.
-    fn judge(&self, member: usize, streak: u32, now: Nanos) {
-        let failover = self.failover();
-        let destination = self.members()[member].destination();
-        let _judging = self.registry().judging();
-        let lowest = self.members().iter().map(|member| member.tier).min().unwrap_or(0);
-        let (mut ejected, mut fit) = (0, 0);
-        for (_, other) in self.members().iter().enumerate().filter(|(index, _)| *index != member) {
-            ejected += usize::from(other.destination().breaker().is_ejected());
-            let serves = failover.spill || other.tier == lowest;
-            fit += usize::from(serves && Status::of(other, failover, now).is_fit());
-        }
-        let limit = (self.members().len() * usize::from(failover.max_ejected_percent) / 100).max(1);
-        let spared = if ejected >= limit {
-            Some("as many are ejected as may be")
-        } else if fit == 0 && !failover.allow_last {
-            Some("it is the last of its pool")
-        } else {
-            None
-        };
-        if let Some(reason) = spared {
-            if streak == failover.streak {
-                self.registry().noted(now, destination, EventKind::Spared, reason);
+        if let Outcome::Overloaded { retry_after } = outcome {
+            let paused = destination.breaker().pause(lease.permit, now, retry_after, self.failover());
+            if let Some(until) = paused {
+                let kind = EventKind::Overloaded { until };
+                self.registry().changed(now, destination, kind, "asked for a pause");
             }
-            return;
-        }
-        if let Some(ejection) = destination.breaker().eject(now, failover, destination.salt()) {
-            destination.counts().ejections.increment();
-            let kind = EventKind::Ejected { until: ejection.until, times: ejection.times };
-            self.registry().changed(now, destination, kind, "failures in a row");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`spec`]: what a pool is configured to be.
 //! - [`destination`]: one destination's live state, in atomics; [`registry`] holds all of them by id.
-//! - [`breaker`]: ejection, probation, recovery; [`tiers`]: spill-over and panic.
+//! - [`breaker`]: ejection, probation, recovery; [`rate`] counts what [`judge`] decides on; [`tiers`]: spill-over and panic.
 //! - [`weights`]: weights that change while the pool is in use; `bound`: bounded load.
 //! - `eligible`: a pool's view of its members, immutable, swapped whole; `choose`: the way of a pick through it.
 //! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
@@ -19,10 +19,13 @@ mod choose;
 pub mod destination;
 mod eligible;
 pub mod events;
+pub mod judge;
 pub mod lease;
+pub mod rate;
 mod refusal;
 pub mod registry;
 pub mod spec;
+mod sync;
 pub mod tiers;
 pub mod view;
 pub mod weights;
@@ -46,7 +49,7 @@ pub use destination::{Admin, Destination, Health};
 pub use events::{Event, Events};
 pub use lease::{Lease, Outcome};
 pub use registry::Registry;
-pub use spec::{FailoverSpec, MemberSpec, PoolSpec};
+pub use spec::{FailoverSpec, MemberSpec, OnExhausted, PoolSpec};
 
 /// Nanoseconds of a monotonic clock, or between two of its readings.
 pub type Nanos = u64;
@@ -204,13 +207,14 @@ pub struct Pool {
     generation: u64,
     /// Never `None` after `build`.
     eligible: ArcSwapOption<Eligible>,
-    /// Held by the one thread that rebuilds the view.
+    /// Held by the one thread that rebuilds the view or looks for outliers.
     rebuilding: Mutex<()>,
     /// Held while weights are replaced; taken before `rebuilding`.
     reweighing: Mutex<()>,
     /// By tier, what `maglev` goes by. Never taken by a pick.
     tables: Mutex<BTreeMap<u8, Arc<Table>>>,
     bound: Option<Bound>,
+    sweep: judge::Sweep,
 }
 
 impl Pool {
@@ -238,6 +242,7 @@ impl Pool {
             })
             .collect();
         let by_id = members.iter().enumerate().map(|(index, member)| (Arc::clone(member.id()), index as u32)).collect();
+        let sweep = judge::Sweep::new(&spec.failover, now);
         let pool = Self {
             id: spec.id,
             policy: spec.policy,
@@ -251,6 +256,7 @@ impl Pool {
             rebuilding: Mutex::new(()),
             reweighing: Mutex::new(()),
             tables: Mutex::new(BTreeMap::new()),
+            sweep,
         };
         if pool.makes_tables() {
             *pool.tables.lock() = weights::tables(&pool.members, &shares);
@@ -343,7 +349,8 @@ impl Pool {
 
     #[inline]
     fn is_current(&self, view: &Guard<Option<Arc<Eligible>>>, now: Nanos) -> bool {
-        view.as_ref().is_some_and(|view| view.epoch == self.registry.epoch() && now < view.valid_until)
+        let known = |view: &Arc<Eligible>| view.epoch == self.registry.epoch() && now < view.valid_until;
+        view.as_ref().is_some_and(known) && !self.sweep.is_due(now)
     }
 
     #[cold]
@@ -362,6 +369,9 @@ impl Pool {
     }
 
     fn rebuild_if_due(&self, now: Nanos) -> View {
+        if self.sweep.is_due(now) {
+            self.sweep(now);
+        }
         // Another thread may have been through here since the view was found out of date.
         if !self.is_current(&self.eligible.load(), now) {
             self.rebuild(now);
@@ -399,4 +409,9 @@ impl View {
 }
 
 #[cfg(test)]
+#[cfg(feature = "model")]
+mod model;
+
+#[cfg(test)]
+#[cfg(not(feature = "model"))]
 mod tests;

@@ -38,14 +38,17 @@ impl Pool {
                         tally.wait(taken.min(TRIAL_WAIT));
                         "on probation with its trial under way"
                     }
-                    Status::Probation | Status::Ready | Status::Degraded => "at the in-flight cap",
+                    Status::Probation | Status::Ready | Status::Degraded => {
+                        tally.full = true;
+                        "at the in-flight cap"
+                    }
                 }
             };
             tally.count(what);
         }
         if let Some(pinned) = request.pinned.filter(|_| considered == 0) {
             let reason = format!("it has no destination {pinned:?}");
-            return NoDestination { pool: self.id().to_string(), reason, retry_in: None };
+            return NoDestination { pool: self.id().to_string(), reason, retry_in: None, full: false };
         }
         tally.into_refusal(self.id(), considered)
     }
@@ -59,6 +62,7 @@ const TRIAL_WAIT: Nanos = 1_000_000_000;
 struct Tally {
     counts: Vec<(&'static str, usize)>,
     retry_in: Option<Nanos>,
+    full: bool,
 }
 
 impl Tally {
@@ -81,6 +85,7 @@ impl Tally {
             pool: pool.to_owned(),
             reason: format!("{members} destination{plural}: {}", parts.join(", ")),
             retry_in: self.retry_in.map(std::time::Duration::from_nanos),
+            full: self.full,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! view is of another epoch builds a new one before it picks. The bump releases and the pool's read acquires, so a
 //! pool that sees the new epoch sees the change.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +33,7 @@ pub struct Registry {
     epoch: AtomicU64,
     destinations: RwLock<HashMap<Arc<str>, Arc<Destination>>>,
     cursors: Mutex<HashMap<CursorKey, Arc<Cursor>>>,
-    /// Held while a streak is judged, so that two destinations cannot both be the one that may still be ejected.
+    /// Held while a destination is judged, so that two destinations cannot both be the one that may still be ejected.
     judging: Mutex<()>,
     log: EventLog,
 }
@@ -128,15 +129,27 @@ impl Registry {
     }
 
     /// Records a change that was made, and tells all pools.
-    pub(crate) fn changed(&self, now: Nanos, destination: &Destination, kind: EventKind, reason: &'static str) {
+    pub(crate) fn changed(
+        &self,
+        now: Nanos,
+        destination: &Destination,
+        kind: EventKind,
+        reason: impl Into<Cow<'static, str>>,
+    ) {
         self.noted(now, destination, kind, reason);
         // Release: publishes the change to whoever sees the new epoch.
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
     /// Records what changes nothing for pools.
-    pub(crate) fn noted(&self, now: Nanos, destination: &Destination, kind: EventKind, reason: &'static str) {
-        self.log.add(now, destination.id(), kind, reason);
+    pub(crate) fn noted(
+        &self,
+        now: Nanos,
+        destination: &Destination,
+        kind: EventKind,
+        reason: impl Into<Cow<'static, str>>,
+    ) {
+        self.log.add(now, destination.id(), kind, reason.into());
     }
 
     pub(crate) fn cursor(&self, key: CursorKey) -> Arc<Cursor> {

@@ -1,6 +1,7 @@
 //! What a pool is configured to be, and what is refused.
 
 use std::collections::HashSet;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::balance::PolicyKind;
@@ -8,6 +9,10 @@ use crate::error::PoolError;
 use crate::pool::Nanos;
 
 const SECOND: Nanos = 1_000_000_000;
+/// Below, a bucket of the rate would be shorter than the ticks by which people measure latency.
+const SHORTEST_WINDOW: Nanos = SECOND / 10;
+/// A bucket counts up to a million and is halved then, so no more may be asked of it.
+const MOST_REQUESTS: u32 = 500_000;
 
 /// A destination's place in a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +52,39 @@ pub struct PoolSpec {
     pub failover: FailoverSpec,
 }
 
+/// What happens to messages when too few destinations are fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnExhausted {
+    /// Below the panic threshold, with nowhere left to spill, all are used, the unfit included.
+    #[default]
+    Panic,
+    /// Unfit ones are never used. With none fit a pick is refused, with the time of the earliest recovery; a
+    /// delivery waits for it.
+    Wait,
+    /// As `Wait`, but a delivery does not wait either.
+    Raise,
+}
+
+impl OnExhausted {
+    /// Its name in configurations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Wait => "wait",
+            Self::Raise => "raise",
+        }
+    }
+}
+
+impl FromStr for OnExhausted {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = [Self::Panic, Self::Wait, Self::Raise].into_iter().find(|kind| kind.as_str() == name);
+        found.ok_or_else(|| format!("{name:?} is not one of panic, wait, raise"))
+    }
+}
+
 /// When destinations are taken out and brought back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailoverSpec {
@@ -55,6 +93,18 @@ pub struct FailoverSpec {
     pub eject: bool,
     /// Failures in a row that eject a destination.
     pub streak: u32,
+    /// Time over which outcomes are counted for the next four, in ten buckets; and between two looks for outliers.
+    pub rate_window: Nanos,
+    /// Share of failures and overload in the window, in percent, that ejects a destination; 0: none does.
+    pub failure_percent: u8,
+    /// Outcomes in the window below which that share says nothing.
+    pub min_requests: u32,
+    /// How many thousandths of a standard deviation below the pool's mean success rate an outlier begins; 0: none is
+    /// looked for.
+    pub outlier_stdev_milli: u32,
+    /// Outcomes of a destination in the window below which it is not compared; with fewer than
+    /// [`OUTLIER_MIN_DESTINATIONS`](crate::pool::judge::OUTLIER_MIN_DESTINATIONS) to compare, none is an outlier.
+    pub outlier_min_requests: u32,
     /// How long the first ejection lasts; the n-th lasts n times as long. Each such span of health forgets one.
     pub ejection_time: Nanos,
     /// The longest an ejection lasts, before up to 10 % of jitter.
@@ -70,6 +120,8 @@ pub struct FailoverSpec {
     /// Share of healthy destinations of a tier, in percent, below which all of it is used when there is nowhere left
     /// to spill; 0: never.
     pub panic_threshold_percent: u8,
+    /// What happens to messages when too few destinations are fit.
+    pub on_exhausted: OnExhausted,
     /// Whether the health axis is considered.
     pub health: bool,
     /// After a recovery, the time in which share and in-flight cap grow from a tenth to the whole; 0: at once.
@@ -81,6 +133,11 @@ impl Default for FailoverSpec {
         Self {
             eject: true,
             streak: 5,
+            rate_window: 10 * SECOND,
+            failure_percent: 50,
+            min_requests: 20,
+            outlier_stdev_milli: 1_900,
+            outlier_min_requests: 100,
             ejection_time: 30 * SECOND,
             max_ejection_time: 300 * SECOND,
             max_ejected_percent: 10,
@@ -88,6 +145,7 @@ impl Default for FailoverSpec {
             probation_successes: 2,
             spill: true,
             panic_threshold_percent: 50,
+            on_exhausted: OnExhausted::Panic,
             health: true,
             slow_start: 10 * SECOND,
         }
@@ -95,6 +153,17 @@ impl Default for FailoverSpec {
 }
 
 impl FailoverSpec {
+    /// Whether outcomes are counted by time at all.
+    #[inline]
+    pub(crate) fn counts_rates(&self) -> bool {
+        self.eject && (self.failure_percent > 0 || self.outlier_stdev_milli > 0)
+    }
+
+    /// The panic threshold in force; 0: unfit destinations are never used.
+    pub(crate) fn panic_percent(&self) -> u8 {
+        if self.on_exhausted == OnExhausted::Panic { self.panic_threshold_percent } else { 0 }
+    }
+
     /// How long the permit of a probation is held at most: a lease that is lost without an end (its owner hangs)
     /// frees it then. As long as the first ejection, but no less than a second.
     pub fn permit_time(&self) -> Nanos {
@@ -107,7 +176,8 @@ impl PoolSpec {
     ///
     /// # Errors
     /// [`PoolError`] for an empty pool, an empty or repeated id, a cap, streak or number of successes of 0, percentages
-    /// above 100, and a bound of load below 1 or where there is no affinity.
+    /// above 100, a window shorter than 0.1 s, numbers of requests that no window holds, and a bound of load below 1 or
+    /// where there is no affinity.
     pub fn check(&self) -> Result<(), PoolError> {
         let error = |problem: String| Err(PoolError { pool: self.id.to_string(), problem });
         if self.members.is_empty() {
@@ -152,8 +222,16 @@ impl PoolSpec {
         if failover.ejection_time == 0 || failover.max_ejection_time < failover.ejection_time {
             return error("ejection_time must be above 0 and no longer than max_ejection_time".to_owned());
         }
-        if failover.max_ejected_percent > 100 || failover.panic_threshold_percent > 100 {
+        let percents = [failover.max_ejected_percent, failover.panic_threshold_percent, failover.failure_percent];
+        if percents.iter().any(|percent| *percent > 100) {
             return error("percentages must be 0 to 100".to_owned());
+        }
+        if failover.rate_window < SHORTEST_WINDOW {
+            return error("rate_window must be at least 0.1 s".to_owned());
+        }
+        let counts = [failover.min_requests, failover.outlier_min_requests];
+        if counts.iter().any(|count| !(1..=MOST_REQUESTS).contains(count)) {
+            return error(format!("min_requests and outlier_min_requests must be 1 to {MOST_REQUESTS}"));
         }
         Ok(())
     }
@@ -166,7 +244,7 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_with_a_remedy() {
         type Break = fn(&mut PoolSpec);
-        let table: [(Break, &str); 9] = [
+        let table: [(Break, &str); 12] = [
             (|spec| spec.members.clear(), "no destinations"),
             (|spec| spec.members.push(MemberSpec::new("a")), "named twice"),
             (|spec| spec.members.push(MemberSpec::new("")), "empty"),
@@ -176,6 +254,9 @@ mod tests {
             (|spec| spec.failover.streak = 0, "at least 1"),
             (|spec| spec.failover.max_ejection_time = 1, "max_ejection_time"),
             (|spec| spec.failover.panic_threshold_percent = 101, "percentages"),
+            (|spec| spec.failover.failure_percent = 101, "percentages"),
+            (|spec| spec.failover.rate_window = 1, "rate_window"),
+            (|spec| spec.failover.min_requests = 0, "min_requests"),
         ];
         let good = PoolSpec {
             id: "p".into(),

@@ -395,7 +395,7 @@ impl Router {
             dict.set_item("at", unix_seconds(event.at))?;
             dict.set_item("destination", event.destination.as_ref())?;
             dict.set_item("kind", event.kind.as_str())?;
-            dict.set_item("reason", event.reason)?;
+            dict.set_item("reason", event.reason.as_ref())?;
             Ok(dict)
         });
         PyList::new(py, events.collect::<PyResult<Vec<_>>>()?)

@@ -165,12 +165,18 @@ pub(super) fn failover(settings: Option<&Bound<'_, PyAny>>) -> PyResult<Failover
     let known = [
         "eject",
         "streak",
+        "rate_window",
+        "failure_percent",
+        "min_requests",
+        "outlier_stdev",
+        "outlier_min_requests",
         "recovery_time",
         "max_ejection_time",
         "max_ejected_percent",
         "probation_successes",
         "spill",
         "panic_threshold",
+        "on_exhausted",
         "health",
         "slow_start",
     ];
@@ -179,6 +185,20 @@ pub(super) fn failover(settings: Option<&Bound<'_, PyAny>>) -> PyResult<Failover
     spec.spill = section.optional("spill")?.unwrap_or(spec.spill);
     spec.health = section.optional("health")?.unwrap_or(spec.health);
     spec.streak = section.optional("streak")?.unwrap_or(spec.streak);
+    spec.failure_percent = section.optional("failure_percent")?.unwrap_or(spec.failure_percent);
+    spec.min_requests = section.optional("min_requests")?.unwrap_or(spec.min_requests);
+    spec.outlier_min_requests = section.optional("outlier_min_requests")?.unwrap_or(spec.outlier_min_requests);
+    spec.rate_window = section.optional("rate_window")?.map_or(spec.rate_window, nanos);
+    if let Some(deviations) = section.optional::<f64>("outlier_stdev")? {
+        if !(0.0..=1_000.0).contains(&deviations) {
+            return Err(config_error(format!("failover: outlier_stdev must be 0 to 1000, not {deviations}")));
+        }
+        spec.outlier_stdev_milli = (deviations * 1e3).round() as u32;
+    }
+    if let Some(name) = section.optional::<String>("on_exhausted")? {
+        spec.on_exhausted =
+            name.parse().map_err(|problem| config_error(format!("failover: on_exhausted: {problem}")))?;
+    }
     spec.probation_successes = section.optional("probation_successes")?.unwrap_or(spec.probation_successes);
     spec.max_ejected_percent = section.optional("max_ejected_percent")?.unwrap_or(spec.max_ejected_percent);
     spec.panic_threshold_percent = section.optional("panic_threshold")?.unwrap_or(spec.panic_threshold_percent);

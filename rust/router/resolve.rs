@@ -236,6 +236,7 @@ impl Plan {
                 Err(error) => match &mut failed {
                     None => failed = Some(error),
                     Some(first) => {
+                        first.full |= error.full;
                         first.retry_in = match (first.retry_in, error.retry_in) {
                             (Some(a), Some(b)) => Some(a.min(b)),
                             (a, b) => a.or(b),
@@ -248,6 +249,7 @@ impl Plan {
             pool: String::new(),
             reason: "the route has no pool: the message is for dead letters".to_owned(),
             retry_in: None,
+            full: false,
         }))
     }
 

@@ -38,6 +38,8 @@ KEYED: tuple[Policy, ...] = ("maglev", "rendezvous")
 FailoverMode = Literal["automatic", "manual", "off"]
 CachingMode = Literal["auto", "on", "off"]
 
+OnExhausted = Literal["panic", "wait", "raise"]
+
 
 def _stages(value: object) -> object:
     if isinstance(value, (list, tuple)):
@@ -129,6 +131,36 @@ class FailoverConfig(Model):
         default=True, description="Whether failovers and recoveries are counted and timed."
     )
     streak: Count = Field(default=5, ge=1, le=1_000_000, description="Failures in a row that eject a destination.")
+    rate_window: PositiveDuration = Field(
+        default=10.0,
+        ge=0.1,
+        description="Time over which outcomes are counted for the next four, in ten buckets; outliers are looked for "
+        "once in it.",
+    )
+    failure_percent: Count = Field(
+        default=50,
+        ge=0,
+        le=100,
+        description="Share of failures and overload among a destination's outcomes in rate_window, in percent, that "
+        "ejects it. 0: none does.",
+    )
+    min_requests: Count = Field(
+        default=20, ge=1, le=500_000, description="Outcomes in rate_window below which that share says nothing."
+    )
+    outlier_stdev: Number = Field(
+        default=1.9,
+        ge=0,
+        le=1_000,
+        description="A destination is an outlier, and ejected, if its success rate in rate_window is so many standard "
+        "deviations, and at least 5 percentage points, below the mean of its pool; 5 destinations must be comparable. "
+        "0: none is looked for.",
+    )
+    outlier_min_requests: Count = Field(
+        default=100,
+        ge=1,
+        le=500_000,
+        description="Outcomes in rate_window below which a destination is not compared with the others.",
+    )
     max_ejected_percent: Count = Field(
         default=10,
         ge=0,
@@ -141,7 +173,14 @@ class FailoverConfig(Model):
         ge=0,
         le=100,
         description="Share of healthy destinations, in percent, below which a pool with nowhere left to spill uses "
-        "all of them, the ejected included. 0: never.",
+        "all of them, the ejected included. 0: never, as on_exhausted: wait.",
+    )
+    on_exhausted: OnExhausted = Field(
+        default="panic",
+        description="What happens when too few destinations are fit. panic: all are used, see panic_threshold, and the "
+        "decision says so. wait: the unfit are never used; with none fit a delivery waits for the earliest recovery if "
+        "that is before its deadline, and a decision alone raises NoDestinationError with retry_at. raise: as wait, "
+        "but a delivery does not wait either.",
     )
     probation_successes: Count = Field(
         default=2, ge=1, le=1_000_000, description="Successes in a row that end a destination's probation."

@@ -233,7 +233,9 @@ class Attempts:
         until = None if error.retry_at is None else loop.time() + error.retry_at - time.time()
         if until is not None and until >= run.job.deadline:
             until = None
-        if until is None and not any(self._held.get(known) for pool in run.pools for known in self._destinations(pool)):
+        waits = error.full or self.settings.wait_for_recovery
+        held = any(self._held.get(known) for pool in run.pools for known in self._destinations(pool))
+        if not waits or (until is None and not held):
             after = f" after {_count(len(run.attempts))}; the last: {_last(run)}" if run.attempts else ""
             run.failed("no_destination", f"{error}{after}")
             return False

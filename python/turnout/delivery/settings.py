@@ -33,6 +33,8 @@ class DeliverySettings:
     budget_per_second: float = 10.0
     failover: bool = True
     """Whether a further attempt goes to another destination; else all attempts go to the first one."""
+    wait_for_recovery: bool = True
+    """Whether a message for a pool of which none is fit waits for the earliest recovery."""
     max_kept: int = 100_000
     """Dead letters kept; when there are as many, nothing new is accepted. 0: they are counted and not kept."""
 
@@ -58,6 +60,7 @@ class DeliverySettings:
             budget_percent=retries.budget_percent,
             budget_per_second=retries.budget_per_second,
             failover=config.failover_mode == "automatic",
+            wait_for_recovery=config.failover.on_exhausted != "raise",
             max_kept=config.dead_letters.max_kept,
             custom_rules="custom_rules" in config.routing.routing_rules,
         )

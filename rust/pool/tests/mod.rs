@@ -4,7 +4,9 @@ mod concurrency;
 mod eligibility;
 mod failover;
 mod leases;
+mod pitfalls;
 mod policies;
+mod rates;
 mod simulation;
 
 use super::*;
@@ -90,6 +92,21 @@ impl Bench {
             let lease = self.lease_of(id).unwrap();
             assert!(lease.finish(Outcome::Failure, self.now));
         }
+    }
+
+    /// So many outcomes of one destination, of which every `nth` fails (0: none).
+    pub(super) fn outcomes(&mut self, id: &str, count: usize, nth: usize) {
+        for number in 1..=count {
+            let Ok(lease) = self.lease_of(id) else { return };
+            let failed = nth > 0 && number % nth == 0;
+            lease.finish(if failed { Outcome::Failure } else { Outcome::Success }, self.now);
+        }
+    }
+
+    /// Reasons of the events of one kind.
+    pub(super) fn reasons_of(&self, kind: &str) -> Vec<String> {
+        let events = self.registry.events_since(0).events;
+        events.iter().filter(|event| event.kind.as_str() == kind).map(|event| event.reason.to_string()).collect()
     }
 
     pub(super) fn breaker(&self, id: &str) -> &'static str {
