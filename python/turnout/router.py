@@ -18,11 +18,12 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
 from . import _core
-from .config import RouterConfig, extend, load_dict, load_file
+from .config import HealthCheckConfig, RouterConfig, extend, load_dict, load_file
 from .config.core import core_spec
 from .config.rules import condition, place
 from .delivery import DeadLetters, Deliverer, Delivery, Ledger
 from .errors import ConfigError, MessageError, RuleError, TurnoutError
+from .health import Check, Health, HealthCheck, HealthChecks
 from .reports import Event, Explanation, Stats
 from .transports import DEFAULT_THREADS, Function, Transports
 
@@ -47,6 +48,7 @@ class Router(_core.Router):
     _custom_failures: dict[str, int]
     _transports: Transports
     _deliverer: Deliverer
+    _health: HealthChecks
 
     def __new__(
         cls,
@@ -80,6 +82,7 @@ class Router(_core.Router):
         self._custom_failures = {}
         self._transports = Transports(_urls(loaded))
         self._deliverer = Deliverer(self, loaded, self._transports, decide=self._decide, seed=seed)
+        self._health = HealthChecks(self.set_health, _checks(loaded), seed=seed)
         return self
 
     @classmethod
@@ -117,11 +120,13 @@ class Router(_core.Router):
         else:
             loaded = load_dict(config, code=self._code)
         _check_disabled(loaded)
+        checks = self._health.prepare(_checks(loaded))
         try:
             generation = self._reload(core_spec(loaded))
         except RuleError as error:
             raise _located(loaded, (error, *error.others)) from None
         self.config = loaded
+        self._health.replace(checks)
         self._transports.update(_urls(loaded))
         self._deliverer.reconfigure(loaded)
         return generation
@@ -222,16 +227,25 @@ class Router(_core.Router):
     # Delivery
 
     async def start(self) -> None:
-        """Opens the transports. ``async with`` does it.
+        """Opens the transports and starts the health checks. ``async with`` does it.
 
         Raises:
-            ConfigError: a transport cannot work, such as a spool directory that cannot be written.
+            ConfigError: a transport cannot work, such as a spool directory that cannot be written; or a health check,
+                such as one by a function that nobody gave.
         """
-        await self._deliverer.start()
+        self._health.start()
+        try:
+            await self._deliverer.start()
+        except BaseException:
+            await self._health.stop()
+            raise
 
     async def close(self, drain: float = 30.0) -> None:
         """Accepts nothing more, settles what was accepted for up to ``drain`` seconds, dead-letters the rest."""
-        await self._deliverer.close(drain)
+        try:
+            await self._deliverer.close(drain)
+        finally:
+            await self._health.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -287,6 +301,41 @@ class Router(_core.Router):
         """Takes a destination out of use, in panic too."""
         self._set_admin(destination, "disabled")
 
+    # Health
+
+    def health_check(self, name: str, function: Check) -> None:
+        """Makes ``function(destination)`` what destinations with ``health_check: {callable: <name>}`` are checked by.
+
+        An ``async`` function is awaited; any other runs in a thread. None and true mean healthy, false and any
+        exception a failed check; ``"healthy"``, ``"degraded"`` and ``"unhealthy"`` say it in words.
+
+        Raises:
+            ConfigError: it is not callable.
+        """
+        self._health.register(name, function)
+
+    def heartbeat(self, destination: str, health: Health = "healthy") -> None:
+        """A destination with ``health_check: {heartbeat: ...}`` tells that it is alive. From any thread.
+
+        ``health``: how it says it is. Unhealthy, it is so at once.
+
+        Raises:
+            ConfigError: there is no such destination, or it is not to be heard by heartbeats, or no such health.
+        """
+        self._health.heartbeat(destination, health)
+
+    def set_health(self, destination: str, health: Health) -> None:
+        """Sets a destination's health from outside; its health check, if it has one, goes on from what it knows.
+
+        Raises:
+            ConfigError: there is no such destination or health.
+        """
+        self._set_health(destination, health)
+
+    def health_checks(self) -> dict[str, HealthCheck]:
+        """What the health checks have found, by destination; of those that are checked."""
+        return self._health.reports()
+
     def stats(self) -> Stats:
         """Counters and latencies, read without stopping anything."""
         return Stats.from_core(self._destinations(), self._pools(), self._stats())
@@ -323,6 +372,14 @@ def _code(
 
 def _urls(config: RouterConfig) -> dict[str, str | None]:
     return {name: destination.resolved_url() for name, destination in config.destinations.items()}
+
+
+def _checks(config: RouterConfig) -> dict[str, HealthCheckConfig]:
+    """The health checks by destination; none where health is not to count."""
+    if not config.load_balancing.health_checking:
+        return {}
+    found = ((name, destination.health_check) for name, destination in config.destinations.items())
+    return {name: check for name, check in found if check is not None}
 
 
 def _check_disabled(config: RouterConfig) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from .core import core_spec
 from .duration import Duration, PositiveDuration
 from .duration import seconds as parse_duration
+from .health import HealthCheckConfig
 from .load import extend, load_dict, load_file, load_text
 from .notices import ALWAYS_ON, NOT_YET, notices
 from .references import DEAD_LETTER, DEFAULT_POOL
@@ -61,6 +62,7 @@ __all__ = [
     "Duration",
     "FailoverConfig",
     "FailoverMode",
+    "HealthCheckConfig",
     "LoadBalancingConfig",
     "Member",
     "OptimizationConfig",

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from ..errors import ConfigError
+from .health import HealthCheckConfig
 from .model import Count, Finding, Loading, Model, ModelError, Name, Names, Number, Switch
 from .placeholders import has_placeholder, resolve
 from .sections import Policy
@@ -196,6 +197,9 @@ class DestinationConfig(Model):
     clearance: Clearance = Field(default="public", description="The highest classification of messages it may receive.")
     admin: Admin = Field(
         default="enabled", description="draining: nothing new, what is held finishes. disabled: out of use."
+    )
+    health_check: HealthCheckConfig | None = Field(
+        default=None, description="How its health is found out while the router runs. Absent: by nobody."
     )
     description: str | None = Field(default=None, description="For people; no effect.")
 
