@@ -163,8 +163,8 @@ impl Layer {
         }
     }
 
-    /// The rules that [`Layer::all`] asks, ascending, and how each was found, in words. Cost: that of finding them, and
-    /// a lookup for each value that a candidate's witness might be.
+    /// The rules that [`Layer::first`] and [`Layer::all`] may ask, ascending, and how each was found, in words. Cost:
+    /// that of finding them, and a lookup for each value that a candidate's witness might be.
     pub(super) fn candidates<'m>(&self, fields: &dyn Fields<'m>, paths: &FieldTable) -> Vec<(usize, String)> {
         let scanned = |why: &str| self.rules().map(|(order, _)| (order, format!("scanned ({why})"))).collect();
         let Some(index) = &self.segment.index else { return scanned(&format!("{SCANNED} rules or fewer")) };
@@ -183,7 +183,12 @@ impl Layer {
             let lists = found.iter().map(|&(_, list)| list).collect();
             (order, index.found_by(&self.rule(order).condition, lists, paths))
         });
-        rules.collect()
+        let mut rules: Vec<(usize, String)> = rules.collect();
+        let found_first = rules.first().is_some_and(|(order, _)| *order == 0);
+        if !found_first && !self.is_gone(0) && self.rule(0).condition.is_plain() {
+            rules.insert(0, (0, "tried first, before anything is looked up".to_owned()));
+        }
+        rules
     }
 }
 
