@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use super::ast::{Kind as Tree, Node};
 use super::functions::{Function, Signature, named, pattern};
@@ -173,7 +174,7 @@ impl<'s, 't> Parser<'s, 't> {
             }
             Head::Node(operand) => {
                 let span = operand.node.span.to(self.last);
-                let name = Text::Shared(Arc::from(&*name));
+                let name = Text::Shared(SmolStr::new(&*name));
                 let mut parsed = self.node(Tree::Select(Box::new(operand.node), name), span, operand.height)?;
                 parsed.selected = true;
                 Ok(Head::Node(parsed))

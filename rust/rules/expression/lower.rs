@@ -44,7 +44,7 @@ impl Lowering<'_> {
             _ => match test_of(&node) {
                 Some((field, test, same)) => {
                     let asked = if same { asked } else { opposite(asked) };
-                    let source = Arc::from(node.span.of(self.source));
+                    let source = Some(Arc::from(node.span.of(self.source)));
                     Condition::Predicate(Arc::new(Predicate { field, test, asked, elements: false, source }))
                 }
                 None => self.computed(node, asked),
@@ -194,6 +194,6 @@ fn field_of(node: &Node) -> Option<FieldId> {
 fn shared(text: &Text<'static>) -> Arc<str> {
     match text {
         Text::Borrowed(text) => Arc::from(*text),
-        Text::Shared(text) => Arc::clone(text),
+        Text::Shared(text) => Arc::from(text.as_str()),
     }
 }

@@ -231,21 +231,14 @@ impl Compiler<'_> {
             match Operator::parse(pattern, &keys)? {
                 Operator::Value => values.push(pattern.clone().into_owned()),
                 Operator::Test(test, asked) => {
-                    alternatives.push(predicate(field, test, asked, Compact(pattern).to_string()));
+                    alternatives.push(predicate(field, test, asked, Some(Compact(pattern).to_string())));
                 }
             }
         }
         if !values.is_empty() {
-            let source = Value::List(values.clone().into());
             let only = if values.len() == 1 { values.pop() } else { None };
-            let (test, source) = match only {
-                Some(value) => {
-                    let source = Compact(&value).to_string();
-                    (Test::Equals(value), source)
-                }
-                None => (Test::OneOf(values.into()), Compact(&source).to_string()),
-            };
-            alternatives.insert(0, predicate(field, test, Asked::True, source));
+            let test = only.map_or_else(|| Test::OneOf(values.into()), Test::Equals);
+            alternatives.insert(0, predicate(field, test, Asked::True, None));
         }
         Ok(Condition::any(alternatives))
     }
@@ -285,8 +278,9 @@ impl Compiler<'_> {
     }
 }
 
-fn predicate(field: FieldId, test: Test, asked: Asked, source: String) -> Condition {
-    Condition::Predicate(Arc::new(Predicate { field, test, asked, elements: true, source: source.into() }))
+fn predicate(field: FieldId, test: Test, asked: Asked, source: Option<String>) -> Condition {
+    let source = source.map(Arc::from);
+    Condition::Predicate(Arc::new(Predicate { field, test, asked, elements: true, source }))
 }
 
 /// The objects, as paths from this one, that both the keys of the pattern and the branches of its `$or` speak of.

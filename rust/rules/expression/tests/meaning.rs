@@ -149,7 +149,7 @@ fn typed_tests_of_a_field_become_predicates() {
         let Condition::Predicate(predicate) = condition else { panic!("{source}: {condition:?}") };
         assert!(is(&predicate.test, test), "{source}: {predicate:?}");
         assert_eq!((predicate.asked, predicate.elements), (asked, false), "{source}");
-        assert!(source.contains(&*predicate.source), "{source}: {}", predicate.source);
+        assert!(source.contains(&*predicate.source()), "{source}: {}", predicate.source());
     }
     for source in [
         "message.a == message.b",
@@ -318,6 +318,7 @@ proptest! {
 
 fn height(condition: &Condition) -> usize {
     match condition {
+        Condition::Tests(_) => 2,
         Condition::All(parts) | Condition::Any(parts) => 1 + parts.iter().map(height).max().unwrap_or(0),
         _ => 1,
     }
