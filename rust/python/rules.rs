@@ -53,7 +53,7 @@ struct Compiled {
 }
 
 /// So many rules are taken over from Python and compiled at a time: more would only take more memory.
-const AT_ONCE: usize = 1024;
+const AT_ONCE: usize = 256;
 
 /// So many ids are kept as Python strings: those of a small set, and of the rules that are tried first.
 const KEPT_IDS: usize = 32;
@@ -144,14 +144,14 @@ impl RuleSet {
         let mut addition = Program::empty(Arc::default(), &ROOTS, Limits::default()).adding();
         if let Some(rules) = rules {
             let mut rules = rules.try_iter()?;
-            loop {
-                let sources = rules.by_ref().take(AT_ONCE).map(|rule| spec::rule_source(&rule?));
-                let sources = sources.collect::<PyResult<Vec<_>>>()?;
-                if sources.is_empty() {
-                    break;
+            let mut sources = Vec::with_capacity(AT_ONCE);
+            while let Some(rule) = rules.next() {
+                sources.push(spec::rule_source(&rule?)?);
+                if sources.len() == AT_ONCE {
+                    py.detach(|| addition.extend(sources.drain(..)));
                 }
-                py.detach(|| addition.extend(sources));
             }
+            py.detach(|| addition.extend(sources));
         }
         let program = py.detach(|| addition.finish()).map_err(|errors| raised(py, errors))?;
         let keys = Keys::new(py, program.fields());

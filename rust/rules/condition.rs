@@ -25,7 +25,7 @@ use ipnet::IpNet;
 use super::element::Element;
 use super::expression::{EvaluationError, Expression};
 use crate::error::ReadError;
-use crate::message::path::{FieldId, FieldTable};
+use crate::message::path::{FieldId, FieldTable, Path};
 use crate::message::render::Compact;
 use crate::message::value::Value;
 use crate::message::{Fields, Read};
@@ -74,9 +74,20 @@ pub struct Predicate {
     pub asked: Asked,
     /// Whether a list stands for its elements, any of which may pass (patterns), or for itself (CEL).
     pub elements: bool,
-    /// The source of the test, for `explain`: CEL text, or compact JSON of the pattern's operator. `None`: compact JSON
-    /// of the test's values, which need not be kept twice.
+    /// The source of the test, for `explain`: CEL text, or compact JSON of the pattern's operator. `None` where
+    /// field and values say it: compact JSON of the values, or in CEL `field == 'text'`.
     pub source: Option<Arc<str>>,
+    /// What stands around the text of a CEL test without a source.
+    pub quote: Quote,
+}
+
+/// The quotes of a text in CEL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Quote {
+    /// `'`
+    Single,
+    /// `"`
+    Double,
 }
 
 /// A CEL expression evaluated as a whole.
@@ -231,6 +242,9 @@ impl Condition {
 
     /// A condition that holds where all of `parts` do; `All`s among them are taken apart.
     pub fn all(parts: Vec<Condition>) -> Condition {
+        if parts.len() == 1 {
+            return one_or(parts, Condition::All);
+        }
         let mut flat = Vec::with_capacity(parts.len());
         for part in parts {
             match part {
@@ -251,6 +265,9 @@ impl Condition {
 
     /// A condition that holds where some of `parts` does; `Any`s among them are taken apart.
     pub fn any(parts: Vec<Condition>) -> Condition {
+        if parts.len() == 1 {
+            return one_or(parts, Condition::Any);
+        }
         let mut flat = Vec::with_capacity(parts.len());
         for part in parts {
             match part {
@@ -275,15 +292,43 @@ impl Predicate {
         }
     }
 
-    /// The source of the test.
-    pub fn source(&self) -> Arc<str> {
+    /// The source of the test; `table` is the table that it was compiled with.
+    pub fn source(&self, table: &FieldTable) -> Arc<str> {
         match (&self.source, &self.test) {
             (Some(source), _) => Arc::clone(source),
+            (None, Test::Equals(Value::Text(text))) if !self.elements => {
+                let quote = self.quote.character();
+                format!("{} == {quote}{}{quote}", table.path(self.field), text.as_str()).into()
+            }
             (None, Test::Equals(value)) => Compact(value).to_string().into(),
             (None, Test::OneOf(values)) => Compact(&Value::List(Arc::clone(values))).to_string().into(),
             // Only tests of values are made without their source.
             (None, test) => test.describe(self.asked).into(),
         }
+    }
+}
+
+impl Quote {
+    fn character(self) -> char {
+        match self {
+            Quote::Single => '\'',
+            Quote::Double => '"',
+        }
+    }
+
+    /// The quotes with which [`Predicate::source`] gives `source` of a test for this text; `None` if it does with
+    /// neither.
+    pub(super) fn of_equality(source: &str, path: &Path, text: &str) -> Option<Self> {
+        let mut rest = source.strip_prefix(&*path.root)?;
+        for key in &path.segments {
+            rest = rest.strip_prefix('.')?.strip_prefix(&**key)?;
+        }
+        let rest = rest.strip_prefix(" == ")?;
+        let around = |quote: &Quote| {
+            let inner = rest.strip_prefix(quote.character()).and_then(|rest| rest.strip_suffix(quote.character()));
+            inner == Some(text)
+        };
+        [Quote::Single, Quote::Double].into_iter().find(around)
     }
 }
 

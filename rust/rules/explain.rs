@@ -215,7 +215,7 @@ fn of_predicate<'m>(predicate: &Predicate, fields: &dyn Fields<'m>, table: &Fiel
     let read = fields.read(predicate.field)?;
     let path = table.path(predicate.field);
     Ok(Failure {
-        source: predicate.source(),
+        source: predicate.source(table),
         field: Some(path.to_string()),
         asked: predicate.test.describe(predicate.asked),
         seen: seen(predicate, &read),
@@ -264,8 +264,9 @@ fn of_error(undecided: Undecided, condition: &Condition, table: &FieldTable) -> 
 
 /// The source of the first predicate of `field`, or of the first expression, which may name any.
 fn source_of(condition: &Condition, field: Option<&str>, table: &FieldTable) -> Option<Arc<str>> {
-    let of_test =
-        |predicate: &Predicate| (field == Some(&*table.path(predicate.field).to_string())).then(|| predicate.source());
+    let of_test = |predicate: &Predicate| {
+        (field == Some(&*table.path(predicate.field).to_string())).then(|| predicate.source(table))
+    };
     match condition {
         Condition::Predicate(predicate) => of_test(predicate),
         Condition::Tests(tests) => tests.iter().find_map(|test| of_test(test)),

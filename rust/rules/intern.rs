@@ -7,7 +7,8 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
 use super::condition::{Bounds, Condition, Predicate, Test};
-use super::index::{hash, mix_bytes};
+use super::index::hash;
+use crate::hash::mix_bytes;
 use crate::message::value::Value;
 
 /// The predicates of the rules that are being compiled.
@@ -39,7 +40,7 @@ impl Interner {
     }
 }
 
-/// The index's own hash: rules are not chosen by an enemy, and hashing them is much of what building costs.
+/// [`crate::hash`] as a hasher.
 #[derive(Default)]
 struct Folding(u64);
 
@@ -75,6 +76,7 @@ impl PartialEq for Same {
             && one.asked == other.asked
             && one.elements == other.elements
             && one.source == other.source
+            && one.quote == other.quote
             && same_test(&one.test, &other.test)
     }
 }

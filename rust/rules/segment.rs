@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::condition::Undecided;
-use super::index::{Index, Lists, Order, mix_bytes};
+use super::index::{Index, Lists, Order};
 use super::program::{Rank, Rule};
 use super::traffic::Traffic;
+use crate::hash::mix_bytes;
 use crate::message::Fields;
 use crate::message::path::FieldTable;
 

@@ -359,12 +359,13 @@ fn patterns_beyond_the_limits_are_refused() {
 
 #[test]
 fn sources_are_compact_json_of_the_operator() {
-    let (condition, _) = compile_text(r#"{ "a" : [ "x", "y", { "prefix" : "p" } ] }"#, &Limits::default()).unwrap();
+    let (condition, fields) =
+        compile_text(r#"{ "a" : [ "x", "y", { "prefix" : "p" } ] }"#, &Limits::default()).unwrap();
     let Condition::Any(parts) = condition else { panic!("{condition:?}") };
     let sources: Vec<_> = parts
         .iter()
         .map(|part| match part {
-            Condition::Predicate(predicate) => predicate.source(),
+            Condition::Predicate(predicate) => predicate.source(&fields),
             other => panic!("{other:?}"),
         })
         .collect();
