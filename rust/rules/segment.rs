@@ -284,9 +284,9 @@ impl Ids {
 
     /// Adds the last of the rules; the others are here.
     pub(super) fn add(&mut self, rules: &[Arc<Rule>]) {
-        if rules.len() + rules.len() / 2 >= self.slots.len() {
+        if rules.len() * 2 > self.slots.len() {
             // Room for twice as many, so that each is put in its place a few times at most.
-            self.slots = vec![EMPTY; (2 * (rules.len() + rules.len() / 2 + 1)).next_power_of_two()].into();
+            self.slots = vec![EMPTY; (rules.len() * 4).next_power_of_two()].into();
             (0..).zip(rules).for_each(|(order, rule)| self.put(order, rule));
         } else if let Some(last) = rules.last() {
             self.put((rules.len() - 1) as u32, last);

@@ -307,7 +307,7 @@ proptest! {
         let (mut table, limits) = (FieldTable::default(), Limits::default());
         let root = parser::parse(&source, &ROOTS, &mut table, &limits, true).unwrap();
         let shallow = Limits { nesting, ..limits };
-        let lowering = lower::Lowering { source: &source, fields: &FieldTable::default(), limits: &shallow };
+        let lowering = lower::Lowering { source: &source, fields: &table, limits: &shallow };
         let whole = Expression::new(root.clone(), &shallow);
         let condition = lowering.lower(root, Asked::True, 0);
         let fields = ValueMessage::new(&table, "message", message);
