@@ -171,7 +171,7 @@ impl<'m> Columns<'m> {
             Node::Column(column) => self.value(*column, row),
             Node::Branch(children) => {
                 let entries = children.iter().filter_map(|(key, child)| {
-                    let key = Key::Text(Text::Shared(Arc::clone(key)));
+                    let key = Key::Text(Text::Shared(Arc::clone(key).into()));
                     self.whole(child, row).map(|value| (key, value))
                 });
                 Some(Value::Map(Arc::new(Map::new(entries.collect()))))

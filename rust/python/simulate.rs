@@ -38,7 +38,7 @@ fn read(scenario: &Bound<'_, PyAny>, pool: PoolSpec) -> PyResult<Simulation> {
         "arrivals", "servers", "duration", "warmup", "routers", "shared", "timeout", "attempts", "backoff", "points",
         "seed",
     ];
-    let section = Section::new(scenario, "scenario".to_owned(), &known)?;
+    let section = Section::new(scenario, "scenario", &known)?;
     Ok(Simulation {
         pool,
         servers: section.list("servers")?.iter().map(server).collect::<PyResult<_>>()?,
@@ -61,7 +61,7 @@ fn unknown(what: &str, name: &str) -> PyErr {
 
 fn arrivals(item: &Bound<'_, PyAny>) -> PyResult<Arrivals> {
     let known = ["kind", "rate", "every", "lasting", "factor", "clients"];
-    let section = Section::new(item, "arrivals".to_owned(), &known)?;
+    let section = Section::new(item, "arrivals", &known)?;
     let kind: String = section.required("kind")?;
     Ok(match kind.as_str() {
         "poisson" => Arrivals::Poisson { rate: section.required("rate")? },
@@ -79,7 +79,7 @@ fn arrivals(item: &Bound<'_, PyAny>) -> PyResult<Arrivals> {
 
 fn server(item: &Bound<'_, PyAny>) -> PyResult<ServerSpec> {
     let known = ["mean", "distribution", "sigma", "alpha", "slow_share", "slow_factor", "concurrency", "troubles"];
-    let section = Section::new(item, "server".to_owned(), &known)?;
+    let section = Section::new(item, "server", &known)?;
     let distribution: String = section.required("distribution")?;
     let shape = match distribution.as_str() {
         "constant" => Shape::Constant,
@@ -102,7 +102,7 @@ fn server(item: &Bound<'_, PyAny>) -> PyResult<ServerSpec> {
 
 fn trouble(item: &Bound<'_, PyAny>) -> PyResult<Trouble> {
     let known = ["kind", "after", "until", "every", "lasting", "factor", "share", "queue", "retry_after"];
-    let section = Section::new(item, "trouble".to_owned(), &known)?;
+    let section = Section::new(item, "trouble", &known)?;
     let name: String = section.required("kind")?;
     let kind = match name.as_str() {
         "slow" => TroubleKind::Slow(section.required("factor")?),

@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::condition::{Asked, Condition, Found, Predicate, Undecided, first_object};
 use super::element::Element;
 use super::matcher::with_cache;
@@ -40,7 +42,7 @@ pub struct RuleExplanation {
     /// The rule's number in the program.
     pub number: usize,
     /// The rule's id.
-    pub id: Arc<str>,
+    pub id: SmolStr,
     /// The rule's priority.
     pub priority: i64,
     /// How the rule became a candidate, in words: the witness that the message has, or that it is tried always. `None`
@@ -94,7 +96,7 @@ impl Program {
             let rules = rules.into_iter().map(|(number, found_by)| {
                 let rule = self.rule(number);
                 let failure = explain_rule(&rule.condition, fields, self.fields());
-                RuleExplanation { number, id: Arc::clone(&rule.id), priority: rule.priority, found_by, failure }
+                RuleExplanation { number, id: rule.id.clone(), priority: rule.priority, found_by, failure }
             });
             Explanation { winner, rules: rules.collect(), looked_at, total: self.len() }
         })
@@ -122,18 +124,11 @@ fn failure<'m>(
 fn why<'m>(condition: &Condition, fields: &dyn Fields<'m>, table: &FieldTable) -> Result<Failure, Undecided> {
     match condition {
         Condition::Predicate(predicate) => of_predicate(predicate, fields, table),
-        Condition::All(parts) => {
-            let mut undecided = None;
-            for part in parts {
-                match failure(part, fields, table) {
-                    Ok(Some(failure)) => return Ok(failure),
-                    Ok(None) => {}
-                    // Another part has settled the answer: that one is told.
-                    Err(cause) => undecided = undecided.or(Some(cause)),
-                }
-            }
-            undecided.map_or_else(|| Ok(never("all of nothing")), Err)
-        }
+        Condition::Tests(tests) => first_failure(tests.iter().map(|test| match test.holds(fields)? {
+            true => Ok(None),
+            false => of_predicate(test, fields, table).map(Some),
+        })),
+        Condition::All(parts) => first_failure(parts.iter().map(|part| failure(part, fields, table))),
         Condition::Any(parts) => match parts.split_first() {
             Some((first, others)) => {
                 let mut failure = why(first, fields, table)?;
@@ -162,6 +157,20 @@ fn why<'m>(condition: &Condition, fields: &dyn Fields<'m>, table: &FieldTable) -
         }
         Condition::Within { field, condition } => within(*field, condition, fields, table),
     }
+}
+
+/// The first failure among parts that should all hold.
+fn first_failure(parts: impl Iterator<Item = Result<Option<Failure>, Undecided>>) -> Result<Failure, Undecided> {
+    let mut undecided = None;
+    for part in parts {
+        match part {
+            Ok(Some(failure)) => return Ok(failure),
+            Ok(None) => {}
+            // Another part has settled the answer: that one is told.
+            Err(cause) => undecided = undecided.or(Some(cause)),
+        }
+    }
+    undecided.map_or_else(|| Ok(never("all of nothing")), Err)
 }
 
 /// Why no element of the list meets the condition: the first element's failure stands for all.
@@ -206,7 +215,7 @@ fn of_predicate<'m>(predicate: &Predicate, fields: &dyn Fields<'m>, table: &Fiel
     let read = fields.read(predicate.field)?;
     let path = table.path(predicate.field);
     Ok(Failure {
-        source: Arc::clone(&predicate.source),
+        source: predicate.source(table),
         field: Some(path.to_string()),
         asked: predicate.test.describe(predicate.asked),
         seen: seen(predicate, &read),
@@ -255,10 +264,12 @@ fn of_error(undecided: Undecided, condition: &Condition, table: &FieldTable) -> 
 
 /// The source of the first predicate of `field`, or of the first expression, which may name any.
 fn source_of(condition: &Condition, field: Option<&str>, table: &FieldTable) -> Option<Arc<str>> {
+    let of_test = |predicate: &Predicate| {
+        (field == Some(&*table.path(predicate.field).to_string())).then(|| predicate.source(table))
+    };
     match condition {
-        Condition::Predicate(predicate) => {
-            (field == Some(&*table.path(predicate.field).to_string())).then(|| Arc::clone(&predicate.source))
-        }
+        Condition::Predicate(predicate) => of_test(predicate),
+        Condition::Tests(tests) => tests.iter().find_map(|test| of_test(test)),
         Condition::Expression(computed) => Some(Arc::clone(&computed.source)),
         Condition::All(parts) | Condition::Any(parts) => parts.iter().find_map(|part| source_of(part, field, table)),
         Condition::Within { condition, .. } => source_of(condition, field, table),

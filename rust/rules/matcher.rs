@@ -47,8 +47,8 @@ pub enum MatchError {
 }
 
 impl MatchError {
-    fn in_rule(rule: &Arc<str>, cause: Undecided) -> Self {
-        let rule = Arc::clone(rule);
+    fn in_rule(rule: &str, cause: Undecided) -> Self {
+        let rule = Arc::from(rule);
         match cause {
             Undecided::Read(error) => MatchError::Read { rule: Some(rule), error },
             Undecided::Steps(problem) => MatchError::Steps { rule, problem },

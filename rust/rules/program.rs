@@ -15,14 +15,16 @@
 //! one where nothing was added since the program was built.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use super::condition::Condition;
 use super::index::witness;
 use super::intern::Interner;
 use super::limits::Limits;
-use super::segment::{Layer, MANY, SCANNED};
+use super::segment::{Ids, Layer, MANY, SCANNED};
 use super::traffic::Traffic;
 use super::{expression, pattern};
 use crate::error::{ConditionError, Place, RuleError};
@@ -48,7 +50,7 @@ pub struct RuleSource {
 #[derive(Debug, Clone)]
 pub struct Rule {
     /// Its name, unique in the program.
-    pub id: Arc<str>,
+    pub id: SmolStr,
     /// Higher priorities are tried first.
     pub priority: i64,
     /// Grows with every rule ever added: of equal priorities, the rule added first is tried first.
@@ -111,6 +113,12 @@ impl Program {
         roots: &[&str],
         limits: Limits,
     ) -> Result<Self, Vec<RuleError>> {
+        Self::empty(traffic, roots, limits).with_rules(sources)
+    }
+
+    /// A program without rules. `roots` and `limits` are those of [`Program::build`], `traffic` is that of
+    /// [`Program::build_on`].
+    pub fn empty(traffic: Arc<Traffic>, roots: &[&str], limits: Limits) -> Self {
         let fields = FieldTable::default();
         let roots: Arc<[Arc<str>]> = roots.iter().map(|&root| root.into()).collect();
         let inner = Inner {
@@ -122,7 +130,7 @@ impl Program {
             traffic,
             sequence: 0,
         };
-        Self { inner: Arc::new(inner) }.with_rules(sources)
+        Self { inner: Arc::new(inner) }
     }
 
     /// This program and one more rule.
@@ -143,49 +151,25 @@ impl Program {
     /// # Errors
     /// All that is wrong with all of the new rules, in their order; this program is untouched.
     pub fn with_rules(&self, sources: Vec<RuleSource>) -> Result<Self, Vec<RuleError>> {
-        let mut inner = (*self.inner).clone();
-        let mut fields = (*inner.fields).clone();
-        let roots: Vec<&str> = self.inner.roots.iter().map(|root| &**root).collect();
+        let mut addition = self.adding();
+        addition.extend(sources);
+        addition.finish()
+    }
+
+    /// Begins to add rules to this program a few at a time, so that not all sources need be there at once.
+    pub fn adding(&self) -> Addition {
+        let inner = (*self.inner).clone();
         let room = inner.limits.rules.min(MOST_RULES).saturating_sub(self.len());
-        let mut added: Vec<Arc<Rule>> = Vec::with_capacity(sources.len());
-        let mut ids: HashSet<Arc<str>> = HashSet::new();
-        let many = sources.len() > 1;
-        let mut interner = Interner::default();
-        let mut errors = Vec::new();
-        for source in sources {
-            let mut condition = match compile(&source, &roots, &mut fields, &inner.limits) {
-                Ok(condition) => condition,
-                Err(found) => {
-                    errors.extend(found.into_iter().map(|error| error.in_rule(&source.id)));
-                    continue;
-                }
-            };
-            if many {
-                interner.intern(&mut condition);
-            }
-            let problem = if ids.contains(&*source.id) || self.number(&source.id).is_some() {
-                "another rule has this id; ids are unique".to_owned()
-            } else if added.len() >= room {
-                format!("more than {} rules (`rules`)", inner.limits.rules.min(MOST_RULES))
-            } else {
-                let id: Arc<str> = source.id.into();
-                if many {
-                    ids.insert(Arc::clone(&id));
-                }
-                added.push(Arc::new(Rule { id, priority: source.priority, sequence: inner.sequence, condition }));
-                inner.sequence += 1;
-                continue;
-            };
-            errors.push(RuleError { rule: source.id, problem, place: Place::Rule });
+        Addition {
+            fields: (*inner.fields).clone(),
+            next: inner.sequence,
+            room,
+            before: self.clone(),
+            added: Vec::new(),
+            ids: Ids::default(),
+            interner: Interner::default(),
+            errors: Vec::new(),
         }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        if !added.is_empty() {
-            inner.push(added, &fields);
-        }
-        inner.set_fields(fields);
-        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// This program, its messages asked for further fields besides those that rules name: those that `ask` asks the
@@ -337,6 +321,72 @@ impl Program {
 /// Rules are numbered with 32 bits.
 const MOST_RULES: usize = 1 << 30;
 
+/// Rules on their way into a program: compiled, and not yet filed.
+pub struct Addition {
+    before: Program,
+    fields: FieldTable,
+    added: Vec<Arc<Rule>>,
+    ids: Ids,
+    interner: Interner,
+    errors: Vec<RuleError>,
+    /// The next rule's number.
+    next: u64,
+    /// So many rules may be added.
+    room: usize,
+}
+
+impl Addition {
+    /// Compiles these rules after those before them.
+    pub fn extend(&mut self, sources: impl IntoIterator<Item = RuleSource>) {
+        for source in sources {
+            self.add(source);
+        }
+    }
+
+    fn add(&mut self, source: RuleSource) {
+        let inner = &self.before.inner;
+        let mut condition = match compile(&source, &inner.roots, &mut self.fields, &inner.limits) {
+            Ok(condition) => condition,
+            Err(found) => {
+                self.errors.extend(found.into_iter().map(|error| error.in_rule(&source.id)));
+                return;
+            }
+        };
+        self.interner.intern(&mut condition);
+        let problem = if self.before.number(&source.id).is_some() || self.ids.find(&source.id, &self.added).is_some() {
+            "another rule has this id; ids are unique".to_owned()
+        } else if self.added.len() >= self.room {
+            format!("more than {} rules (`rules`)", inner.limits.rules.min(MOST_RULES))
+        } else {
+            let id = SmolStr::from(source.id);
+            self.added.push(Arc::new(Rule { id, priority: source.priority, sequence: self.next, condition }));
+            self.ids.add(&self.added);
+            self.next += 1;
+            return;
+        };
+        self.errors.push(RuleError { rule: source.id, problem, place: Place::Rule });
+    }
+
+    /// The program that has these rules too.
+    ///
+    /// # Errors
+    /// All that is wrong with all of them, in their order.
+    pub fn finish(self) -> Result<Program, Vec<RuleError>> {
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        // What follows takes memory of its own.
+        drop((self.ids, self.interner));
+        let mut inner = (*self.before.inner).clone();
+        inner.sequence = self.next;
+        if !self.added.is_empty() {
+            inner.push(self.added, &self.fields);
+        }
+        inner.set_fields(self.fields);
+        Ok(Program { inner: Arc::new(inner) })
+    }
+}
+
 impl Inner {
     /// Takes a table that has grown out of this one's.
     fn set_fields(&mut self, fields: FieldTable) {
@@ -370,7 +420,7 @@ fn first(roots: &[Arc<str>]) -> &str {
 
 fn compile(
     source: &RuleSource,
-    roots: &[&str],
+    roots: &[Arc<str>],
     fields: &mut FieldTable,
     limits: &Limits,
 ) -> Result<Condition, Vec<ConditionError>> {
@@ -378,14 +428,14 @@ fn compile(
     let mut errors = Vec::new();
     // The pattern first: its predicates are the cheaper ones.
     if let Some(matches) = &source.matches {
-        let root = roots.first().copied().unwrap_or("message");
-        match pattern::compile(matches, root, fields, limits) {
+        match pattern::compile(matches, first(roots), fields, limits) {
             Ok(condition) => parts.push(condition),
             Err(error) => errors.push(error),
         }
     }
     if let Some(when) = &source.when {
-        match expression::compile(when, roots, fields, limits) {
+        let roots: SmallVec<[&str; 4]> = roots.iter().map(|root| &**root).collect();
+        match expression::compile(when, &roots, fields, limits) {
             Ok(condition) => parts.push(condition),
             Err(error) => errors.push(error),
         }

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::condition::Undecided;
-use super::index::{Index, Lists, Order, mix_bytes};
+use super::index::{Index, Lists, Order};
 use super::program::{Rank, Rule};
 use super::traffic::Traffic;
+use crate::hash::mix_bytes;
 use crate::message::Fields;
 use crate::message::path::FieldTable;
 
@@ -267,8 +268,8 @@ impl<F: FnMut(usize)> Best<'_, '_, F> {
 }
 
 /// Where each id is: open addressing over the rules themselves, so that an id is kept once.
-#[derive(Debug)]
-struct Ids {
+#[derive(Debug, Default)]
+pub(super) struct Ids {
     slots: Box<[u32]>,
 }
 
@@ -277,21 +278,38 @@ const EMPTY: u32 = u32::MAX;
 impl Ids {
     fn new(rules: &[Arc<Rule>]) -> Self {
         let mut ids = Self { slots: vec![EMPTY; (rules.len() + rules.len() / 2 + 1).next_power_of_two()].into() };
-        for (order, rule) in (0..).zip(rules) {
-            let mut at = ids.home(&rule.id);
-            while ids.slots[at] != EMPTY {
-                at = (at + 1) & (ids.slots.len() - 1);
-            }
-            ids.slots[at] = order;
-        }
+        (0..).zip(rules).for_each(|(order, rule)| ids.put(order, rule));
         ids
+    }
+
+    /// Adds the last of the rules; the others are here.
+    pub(super) fn add(&mut self, rules: &[Arc<Rule>]) {
+        if rules.len() * 2 > self.slots.len() {
+            // Room for twice as many, so that each is put in its place a few times at most.
+            self.slots = vec![EMPTY; (rules.len() * 4).next_power_of_two()].into();
+            (0..).zip(rules).for_each(|(order, rule)| self.put(order, rule));
+        } else if let Some(last) = rules.last() {
+            self.put((rules.len() - 1) as u32, last);
+        }
+    }
+
+    fn put(&mut self, order: u32, rule: &Rule) {
+        let mut at = self.home(&rule.id);
+        while self.slots[at] != EMPTY {
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        self.slots[at] = order;
     }
 
     fn home(&self, id: &str) -> usize {
         mix_bytes(0, id.as_bytes()) as usize & (self.slots.len() - 1)
     }
 
-    fn find(&self, id: &str, rules: &[Arc<Rule>]) -> Option<usize> {
+    /// The place among `rules`, which were added, of the one with this id.
+    pub(super) fn find(&self, id: &str, rules: &[Arc<Rule>]) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
+        }
         let mut at = self.home(id);
         while self.slots[at] != EMPTY {
             let order = self.slots[at] as usize;

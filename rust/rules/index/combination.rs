@@ -20,7 +20,7 @@ use crate::error::ReadError;
 use crate::message::path::{FieldId, FieldTable};
 use crate::message::value::Value;
 use crate::message::{Fields, Read};
-use crate::rules::condition::{Asked, Condition, Test};
+use crate::rules::condition::{Asked, Condition, Predicate, Test};
 
 /// A single witness that more rules share than this is worth a combination.
 const COMMON: u64 = 16;
@@ -47,11 +47,11 @@ pub(super) struct Combinations {
 }
 
 impl Combinations {
-    /// Finds the sets worth having among the rules whose cheapest single witness costs so much, and counts their keys.
-    pub(super) fn new<'r>(rules: impl Iterator<Item = (&'r Condition, u64)>, statistics: &mut Statistics) -> Self {
+    /// Finds the sets worth having among rules of which each single witness is common, and counts their keys.
+    pub(super) fn new<'r>(rules: impl Iterator<Item = &'r Condition>, statistics: &mut Statistics) -> Self {
         let mut counts: HashMap<Set, usize> = HashMap::new();
-        for (condition, cost) in rules {
-            if let Some(equalities) = worth_combining(condition, cost) {
+        for condition in rules {
+            if let Some(equalities) = several(condition) {
                 *counts.entry(set_of(&equalities)).or_default() += 1;
                 statistics.count(key(&equalities));
             }
@@ -63,9 +63,10 @@ impl Combinations {
         Self { sets: sets.into_iter().map(|(_, set)| set).collect() }
     }
 
-    /// The keys of a rule, if it is better filed under a combination: the combination's, and that of a field alone.
+    /// The keys of a rule whose cheapest single witness costs so much, if it is better filed under a combination: the
+    /// combination's, and that of a field alone.
     pub(super) fn keys(&self, condition: &Condition, cost: u64, statistics: &Statistics) -> Option<(u64, u64)> {
-        let equalities = worth_combining(condition, cost)?;
+        let equalities = several(condition)?;
         let set = set_of(&equalities);
         let key = key(&equalities);
         if !self.sets.contains(&set) || statistics.shared(key) * RULE * 2 > cost {
@@ -132,9 +133,9 @@ fn key(equalities: &Equalities<'_>) -> u64 {
     equalities.iter().fold(start, |state, (_, value)| exact::key(state, value))
 }
 
-/// The equalities that must hold for the condition to hold, if there are several and one alone costs too much.
-fn worth_combining(condition: &Condition, cost: u64) -> Option<Equalities<'_>> {
-    if cost <= COMMON * RULE { None } else { several(condition) }
+/// Whether a single witness of this cost is so common that a combination may be better.
+pub(super) fn is_common(cost: u64) -> bool {
+    cost > COMMON * RULE
 }
 
 /// The equalities that must hold for the condition to hold, if there are several.
@@ -147,15 +148,19 @@ fn several(condition: &Condition) -> Option<Equalities<'_>> {
     (found.len() > 1).then_some(found)
 }
 
+fn equality(predicate: &Predicate) -> Option<(FieldId, &Value<'static>)> {
+    match (&predicate.test, predicate.asked) {
+        (Test::Equals(value), Asked::True) => Some((predicate.field, value)),
+        _ => None,
+    }
+}
+
 fn collect<'r>(condition: &'r Condition, into: &mut Equalities<'r>) {
     match condition {
         Condition::All(parts) => parts.iter().for_each(|part| collect(part, into)),
         Condition::Within { condition, .. } => collect(condition, into),
-        Condition::Predicate(predicate) => {
-            if let (Test::Equals(value), Asked::True) = (&predicate.test, predicate.asked) {
-                into.push((predicate.field, value));
-            }
-        }
+        Condition::Predicate(predicate) => into.extend(equality(predicate)),
+        Condition::Tests(tests) => into.extend(tests.iter().filter_map(|test| equality(test))),
         Condition::Any(_) | Condition::Expression(_) => {}
     }
 }

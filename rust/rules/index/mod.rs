@@ -38,9 +38,8 @@ use self::network::Networks;
 use self::range::{AXES, Ranges};
 pub(super) use self::range::{Axis, place};
 use self::statistics::{Statistics, seed};
-use self::table::Table;
-pub(super) use self::table::mix_bytes;
 pub(super) use self::table::{Lists, Order};
+use self::table::{Table, mix_bytes};
 use self::text::{Grams, Lengths, WIDTHS};
 pub(super) use self::walk::each_leaf as leaves;
 use self::witness::{Entry, Kind, What, Witness};
@@ -88,20 +87,20 @@ impl Index {
         for rule in rules {
             statistics.add(&rule.condition);
         }
-        let witnesses: Vec<Option<(u64, Witness<'_>)>> =
-            rules.iter().map(|rule| witness::cheapest(&rule.condition, &statistics)).collect();
-        let costs = rules.iter().zip(&witnesses);
-        let costs = costs.filter_map(|(rule, found)| found.as_ref().map(|(cost, _)| (&rule.condition, *cost)));
-        let combinations = Combinations::new(costs, &mut statistics);
-
         let mut filing = Filing::default();
         let mut always = Vec::new();
-        for ((order, rule), witness) in (0..).zip(rules).zip(witnesses) {
-            let Some((cost, entries)) = witness else {
-                always.push(order);
-                continue;
-            };
-            match combinations.keys(&rule.condition, cost, &statistics) {
+        let mut common: Vec<(Order, u64, Witness<'_>)> = Vec::new();
+        for (order, rule) in (0..).zip(rules) {
+            match witness::cheapest(&rule.condition, &statistics) {
+                Some((cost, entries)) if combination::is_common(cost) => common.push((order, cost, entries)),
+                Some((_, entries)) => entries.into_iter().for_each(|entry| filing.file(order, entry, &statistics)),
+                None => always.push(order),
+            }
+        }
+        let condition = |order: Order| &rules[order as usize].condition;
+        let combinations = Combinations::new(common.iter().map(|&(order, ..)| condition(order)), &mut statistics);
+        for (order, cost, entries) in common {
+            match combinations.keys(condition(order), cost, &statistics) {
                 Some((together, alone)) => filing.pairs.extend([(together, order), (alone, order)]),
                 None => entries.into_iter().for_each(|entry| filing.file(order, entry, &statistics)),
             }
