@@ -143,9 +143,8 @@ impl RuleSet {
     fn new(py: Python<'_>, rules: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let mut addition = Program::empty(Arc::default(), &ROOTS, Limits::default()).adding();
         if let Some(rules) = rules {
-            let mut rules = rules.try_iter()?;
             let mut sources = Vec::with_capacity(AT_ONCE);
-            while let Some(rule) = rules.next() {
+            for rule in rules.try_iter()? {
                 sources.push(spec::rule_source(&rule?)?);
                 if sources.len() == AT_ONCE {
                     py.detach(|| addition.extend(sources.drain(..)));

@@ -14,20 +14,20 @@
 //! field that no rule named before copies the table of fields. Matching asks each layer, of which there are O(log n),
 //! one where nothing was added since the program was built.
 
+mod addition;
+
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use smol_str::SmolStr;
 
+pub use self::addition::Addition;
 use super::condition::Condition;
 use super::index::witness;
-use super::intern::Interner;
 use super::limits::Limits;
-use super::segment::{Ids, Layer, MANY, SCANNED};
+use super::segment::{Layer, MANY, SCANNED};
 use super::traffic::Traffic;
-use super::{expression, pattern};
-use crate::error::{ConditionError, Place, RuleError};
+use crate::error::{Place, RuleError};
 use crate::message::Fields;
 use crate::message::json::Paths;
 use crate::message::path::{FieldId, FieldTable, Path};
@@ -158,18 +158,7 @@ impl Program {
 
     /// Begins to add rules to this program a few at a time, so that not all sources need be there at once.
     pub fn adding(&self) -> Addition {
-        let inner = (*self.inner).clone();
-        let room = inner.limits.rules.min(MOST_RULES).saturating_sub(self.len());
-        Addition {
-            fields: (*inner.fields).clone(),
-            next: inner.sequence,
-            room,
-            before: self.clone(),
-            added: Vec::new(),
-            ids: Ids::default(),
-            interner: Interner::default(),
-            errors: Vec::new(),
-        }
+        Addition::new(self)
     }
 
     /// This program, its messages asked for further fields besides those that rules name: those that `ask` asks the
@@ -321,72 +310,6 @@ impl Program {
 /// Rules are numbered with 32 bits.
 const MOST_RULES: usize = 1 << 30;
 
-/// Rules on their way into a program: compiled, and not yet filed.
-pub struct Addition {
-    before: Program,
-    fields: FieldTable,
-    added: Vec<Arc<Rule>>,
-    ids: Ids,
-    interner: Interner,
-    errors: Vec<RuleError>,
-    /// The next rule's number.
-    next: u64,
-    /// So many rules may be added.
-    room: usize,
-}
-
-impl Addition {
-    /// Compiles these rules after those before them.
-    pub fn extend(&mut self, sources: impl IntoIterator<Item = RuleSource>) {
-        for source in sources {
-            self.add(source);
-        }
-    }
-
-    fn add(&mut self, source: RuleSource) {
-        let inner = &self.before.inner;
-        let mut condition = match compile(&source, &inner.roots, &mut self.fields, &inner.limits) {
-            Ok(condition) => condition,
-            Err(found) => {
-                self.errors.extend(found.into_iter().map(|error| error.in_rule(&source.id)));
-                return;
-            }
-        };
-        self.interner.intern(&mut condition);
-        let problem = if self.before.number(&source.id).is_some() || self.ids.find(&source.id, &self.added).is_some() {
-            "another rule has this id; ids are unique".to_owned()
-        } else if self.added.len() >= self.room {
-            format!("more than {} rules (`rules`)", inner.limits.rules.min(MOST_RULES))
-        } else {
-            let id = SmolStr::from(source.id);
-            self.added.push(Arc::new(Rule { id, priority: source.priority, sequence: self.next, condition }));
-            self.ids.add(&self.added);
-            self.next += 1;
-            return;
-        };
-        self.errors.push(RuleError { rule: source.id, problem, place: Place::Rule });
-    }
-
-    /// The program that has these rules too.
-    ///
-    /// # Errors
-    /// All that is wrong with all of them, in their order.
-    pub fn finish(self) -> Result<Program, Vec<RuleError>> {
-        if !self.errors.is_empty() {
-            return Err(self.errors);
-        }
-        // What follows takes memory of its own.
-        drop((self.ids, self.interner));
-        let mut inner = (*self.before.inner).clone();
-        inner.sequence = self.next;
-        if !self.added.is_empty() {
-            inner.push(self.added, &self.fields);
-        }
-        inner.set_fields(self.fields);
-        Ok(Program { inner: Arc::new(inner) })
-    }
-}
-
 impl Inner {
     /// Takes a table that has grown out of this one's.
     fn set_fields(&mut self, fields: FieldTable) {
@@ -416,35 +339,6 @@ impl Inner {
 /// The variable that patterns are about.
 fn first(roots: &[Arc<str>]) -> &str {
     roots.first().map_or("message", |root| root)
-}
-
-fn compile(
-    source: &RuleSource,
-    roots: &[Arc<str>],
-    fields: &mut FieldTable,
-    limits: &Limits,
-) -> Result<Condition, Vec<ConditionError>> {
-    let mut parts = Vec::new();
-    let mut errors = Vec::new();
-    // The pattern first: its predicates are the cheaper ones.
-    if let Some(matches) = &source.matches {
-        match pattern::compile(matches, first(roots), fields, limits) {
-            Ok(condition) => parts.push(condition),
-            Err(error) => errors.push(error),
-        }
-    }
-    if let Some(when) = &source.when {
-        let roots: SmallVec<[&str; 4]> = roots.iter().map(|root| &**root).collect();
-        match expression::compile(when, &roots, fields, limits) {
-            Ok(condition) => parts.push(condition),
-            Err(error) => errors.push(error),
-        }
-    }
-    if parts.is_empty() && errors.is_empty() {
-        let problem = "no condition; write `when` (CEL) or `match` (a pattern)".to_owned();
-        errors.push(ConditionError { problem, place: Place::Rule });
-    }
-    if errors.is_empty() { Ok(Condition::all(parts)) } else { Err(errors) }
 }
 
 #[cfg(test)]
