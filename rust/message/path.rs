@@ -33,6 +33,13 @@ pub struct Path {
     pub segments: Box<[Arc<str>]>,
 }
 
+impl Path {
+    /// Whether the path leads to `other` and no further, or below it.
+    pub fn starts_with(&self, other: &Path) -> bool {
+        self.root == other.root && self.segments.starts_with(&other.segments)
+    }
+}
+
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.root)?;

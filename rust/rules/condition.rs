@@ -25,10 +25,10 @@ use ipnet::IpNet;
 use super::element::Element;
 use super::expression::{EvaluationError, Expression};
 use crate::error::ReadError;
+use crate::message::Fields;
 use crate::message::path::{FieldId, FieldTable, Path};
 use crate::message::render::Compact;
 use crate::message::value::Value;
-use crate::message::{Fields, Read};
 
 /// What a leaf is asked. An error is neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -214,24 +214,43 @@ impl Condition {
             }
             Condition::Expression(computed) => computed.holds(fields),
             Condition::Within { field, condition } => {
-                if !fields.is_list(*field) {
-                    return condition.holds(fields, table);
+                let Some(objects) = fields.objects(*field)? else { return condition.holds(fields, table) };
+                if objects.is_empty() {
+                    return condition.holds(&Element::new(fields, table, *field, None), table);
                 }
-                let Read::Value(list) = fields.read(*field)? else { return Ok(false) };
+                let list = table.path(*field);
+                let first = condition.first_test().filter(|test| table.path(test.field).starts_with(list));
                 let mut undecided = None;
-                let found = first_object(&list, &mut |element| {
-                    let fields = Element::new(fields, table, *field, Some(element));
-                    condition.holds(&fields, table).or_else(|cause| {
-                        undecided.get_or_insert(cause);
-                        Ok::<_, Undecided>(false)
-                    })
-                })?;
-                match found {
-                    Found::Yes => Ok(true),
-                    Found::No => undecided.map_or(Ok(false), Err),
-                    Found::Nothing => condition.holds(&Element::new(fields, table, *field, None), table),
+                for number in 0..objects.len() {
+                    // Most objects fail the first test: they are done with at the cost of that.
+                    if let Some(test) = first
+                        && let Ok(Some(read)) = objects.lend(number, test.field)
+                        && !test.passes(read)
+                    {
+                        continue;
+                    }
+                    let element = Element::new(fields, table, *field, Some((&*objects, number)));
+                    match condition.holds(&element, table) {
+                        Ok(true) => return Ok(true),
+                        Ok(false) => {}
+                        Err(cause) => undecided = undecided.or(Some(cause)),
+                    }
                 }
+                undecided.map_or(Ok(false), Err)
             }
+        }
+    }
+
+    /// A test without which the condition does not hold.
+    fn first_test(&self) -> Option<&Predicate> {
+        match self {
+            Condition::Predicate(predicate) => Some(predicate),
+            Condition::Tests(tests) => tests.first().map(|test| &**test),
+            Condition::All(parts) => parts.iter().find_map(|part| match part {
+                Condition::Predicate(predicate) => Some(&**predicate),
+                _ => None,
+            }),
+            _ => None,
         }
     }
 
@@ -354,38 +373,6 @@ fn one_or(mut parts: Vec<Condition>, many: fn(Box<[Condition]>) -> Condition) ->
         }
         None => many(Box::default()),
     }
-}
-
-/// What a search through the elements of a list came to.
-pub(super) enum Found {
-    /// An element is as wanted.
-    Yes,
-    /// There are elements, none as wanted.
-    No,
-    /// There is no element.
-    Nothing,
-}
-
-/// Tries the objects of the list in order until `accept` says yes. Lists within the list stand for their elements;
-/// what is neither list nor object has no part in it.
-pub(super) fn first_object<'m, E>(
-    list: &Value<'m>,
-    accept: &mut dyn FnMut(&Value<'m>) -> Result<bool, E>,
-) -> Result<Found, E> {
-    let items = match list {
-        Value::List(items) => items,
-        Value::Map(_) => return accept(list).map(|yes| if yes { Found::Yes } else { Found::No }),
-        _ => return Ok(Found::Nothing),
-    };
-    let mut found = Found::Nothing;
-    for item in items.iter() {
-        match first_object(item, accept)? {
-            Found::Yes => return Ok(Found::Yes),
-            Found::No => found = Found::No,
-            Found::Nothing => {}
-        }
-    }
-    Ok(found)
 }
 
 impl Computed {

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::condition::{Asked, Condition, Found, Predicate, Undecided, first_object};
+use super::cached::with_cache;
+use super::condition::{Asked, Condition, Predicate, Undecided};
 use super::element::Element;
-use super::matcher::with_cache;
 use super::program::Program;
 use crate::message::path::{FieldId, FieldTable};
 use crate::message::render::render;
@@ -180,35 +180,17 @@ fn within<'m>(
     fields: &dyn Fields<'m>,
     table: &FieldTable,
 ) -> Result<Failure, Undecided> {
-    if !fields.is_list(field) {
-        return why(condition, fields, table);
-    }
-    let Read::Value(list) = fields.read(field)? else { return Ok(never("a list that is none")) };
-    let mut first = None;
-    let mut elements = 0_usize;
-    let found = first_object(&list, &mut |element| {
-        if elements == 0 {
-            first = Some(why(condition, &Element::new(fields, table, field, Some(element)), table)?);
-        }
-        elements += 1;
-        Ok::<_, Undecided>(false)
-    })?;
+    let Some(objects) = fields.objects(field)? else { return why(condition, fields, table) };
     let path = table.path(field);
-    match (found, first) {
-        (Found::No | Found::Yes, Some(mut failure)) => {
-            let note = match elements {
-                1 => format!("`{path}` is a list of one object"),
-                _ => format!("`{path}` is a list: none of its {elements} objects matches, the first is shown"),
-            };
-            add_note(&mut failure, note);
-            Ok(failure)
-        }
-        _ => {
-            let mut failure = why(condition, &Element::new(fields, table, field, None), table)?;
-            add_note(&mut failure, format!("`{path}` is a list without objects"));
-            Ok(failure)
-        }
-    }
+    let first = (!objects.is_empty()).then_some((&*objects, 0));
+    let mut failure = why(condition, &Element::new(fields, table, field, first), table)?;
+    let note = match objects.len() {
+        0 => format!("`{path}` is a list without objects"),
+        1 => format!("`{path}` is a list of one object"),
+        count => format!("`{path}` is a list: none of its {count} objects matches, the first is shown"),
+    };
+    add_note(&mut failure, note);
+    Ok(failure)
 }
 
 fn of_predicate<'m>(predicate: &Predicate, fields: &dyn Fields<'m>, table: &FieldTable) -> Result<Failure, Undecided> {

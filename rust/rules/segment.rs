@@ -52,7 +52,7 @@ impl Layer {
         let ids = Ids::new(&rules);
         let index = (rules.len() > SCANNED).then(|| {
             let shares = if rules.len() < MANY { None } else { traffic.shares(fields) };
-            Index::new(&rules, shares)
+            Index::new(&rules, shares, fields)
         });
         let live = rules.len();
         Self { segment: Arc::new(Segment { rules: rules.into(), ids, index }), gone: None, live }

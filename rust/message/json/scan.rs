@@ -137,7 +137,12 @@ impl<'m, const STRICT: bool> Scanner<'m, STRICT> {
         Ok(())
     }
 
-    fn list(&mut self, depth: usize, mut each: impl FnMut(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
+    /// Goes through a list: `each` is called at every element, and must step over it.
+    pub(super) fn list(
+        &mut self,
+        depth: usize,
+        mut each: impl FnMut(&mut Self) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         if depth >= MAX_DEPTH {
             return self.fault("nested too deeply");
         }

@@ -67,17 +67,14 @@ fn fields_are_found_wherever_they_stand() {
 }
 
 #[test]
-fn the_root_and_its_prefixes_can_be_read() {
+fn the_root_can_be_read_and_a_list_has_objects() {
     let table = table(&["message", "message.a.b"]);
     let tree = Paths::new(&table, "message");
     let message = JsonMessage::parse(br#"{"a":{"b":[1]}}"#, &tree).unwrap();
     let field = number(&table, 1);
     assert_eq!(show(&message.read(number(&table, 0))), r#"{"a":{"b":[1]}}"#);
-    assert_eq!(show(&message.read_prefix(field, 0)), r#"{"a":{"b":[1]}}"#);
-    assert_eq!(show(&message.read_prefix(field, 1)), r#"{"b":[1]}"#);
-    assert_eq!(show(&message.read_prefix(field, 2)), "[1]");
-    assert!(message.is_list(field));
-    assert!(!message.is_list(number(&table, 0)));
+    assert!(message.objects(field).unwrap().is_some());
+    assert!(message.objects(number(&table, 0)).unwrap().is_none());
 }
 
 #[test]
@@ -278,9 +275,17 @@ proptest! {
         for at in 0..table.paths().len() {
             let field = number(&table, at);
             prop_assert_eq!(show(&raw.read(field)), show(&built.read(field)), "{}", table.path(field));
-            prop_assert_eq!(raw.is_list(field), built.is_list(field));
-            for depth in 0..=table.path(field).segments.len() {
-                prop_assert_eq!(show(&raw.read_prefix(field, depth)), show(&built.read_prefix(field, depth)));
+            let objects = (raw.objects(field).unwrap(), built.objects(field).unwrap());
+            prop_assert_eq!(objects.0.is_some(), objects.1.is_some());
+            if let (Some(raw), Some(built)) = objects {
+                prop_assert_eq!(raw.len(), built.len());
+                let below = (0..table.paths().len()).map(|at| number(&table, at));
+                let below: Vec<_> = below.filter(|&other| table.path(other).starts_with(table.path(field))).collect();
+                for object in 0..raw.len() {
+                    for &other in &below {
+                        prop_assert_eq!(show(&raw.read(object, other)), show(&built.read(object, other)));
+                    }
+                }
             }
         }
     }

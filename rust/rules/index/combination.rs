@@ -14,7 +14,7 @@ use smallvec::{SmallVec, smallvec};
 use super::exact;
 use super::statistics::{RULE, Statistics, seed};
 use super::table::{Lists, Table, mix};
-use super::walk::each_leaf;
+use super::walk::Way;
 use super::witness::Kind;
 use crate::error::ReadError;
 use crate::message::path::{FieldId, FieldTable};
@@ -44,11 +44,17 @@ type Set = SmallVec<[FieldId; 4]>;
 #[derive(Debug, Default)]
 pub(super) struct Combinations {
     sets: Vec<Set>,
+    /// The fields of each set, by its number.
+    ways: Vec<Box<[Way]>>,
 }
 
 impl Combinations {
     /// Finds the sets worth having among rules of which each single witness is common, and counts their keys.
-    pub(super) fn new<'r>(rules: impl Iterator<Item = &'r Condition>, statistics: &mut Statistics) -> Self {
+    pub(super) fn new<'r>(
+        rules: impl Iterator<Item = &'r Condition>,
+        statistics: &mut Statistics,
+        fields: &FieldTable,
+    ) -> Self {
         let mut counts: HashMap<Set, usize> = HashMap::new();
         for condition in rules {
             if let Some(equalities) = several(condition) {
@@ -60,7 +66,9 @@ impl Combinations {
             counts.into_iter().map(|(set, count)| (count, set)).filter(|(count, _)| *count >= WORTH).collect();
         sets.sort_unstable_by(|one, other| other.cmp(one));
         sets.truncate(SETS);
-        Self { sets: sets.into_iter().map(|(_, set)| set).collect() }
+        let sets: Vec<Set> = sets.into_iter().map(|(_, set)| set).collect();
+        let ways = sets.iter().map(|set| set.iter().map(|&field| Way::new(field, fields)).collect()).collect();
+        Self { sets, ways }
     }
 
     /// The keys of a rule whose cheapest single witness costs so much, if it is better filed under a combination: the
@@ -97,7 +105,7 @@ impl Combinations {
         table: &'t Table,
         out: &mut Lists<'t>,
     ) -> Result<(), ReadError> {
-        'sets: for set in &self.sets {
+        'sets: for (set, ways) in self.sets.iter().zip(&self.ways) {
             let mut key = start(set.iter().copied());
             let mut lists = false;
             for &field in set {
@@ -111,9 +119,9 @@ impl Combinations {
                 table.find(key, out);
                 continue;
             }
-            for &field in set {
-                let seed = seed(Kind::Fallback, field);
-                each_leaf(fields, paths, field, &mut |value| table.find(exact::key(seed, value), out))?;
+            for way in ways {
+                let seed = seed(Kind::Fallback, way.field);
+                way.each_leaf(fields, paths, &mut |value| table.find(exact::key(seed, value), out))?;
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::ReadError;
+use crate::message::objects::Listed;
 use crate::message::path::FieldId;
 use crate::message::value::{Key, Text, Timestamp};
 use crate::message::{Fields, Read};
@@ -86,12 +87,8 @@ impl<'m> Fields<'m> for Unreadable {
         Err(ReadError { field: "message.a".to_owned(), problem: "an integer beyond 64 bits".to_owned() })
     }
 
-    fn read_prefix(&self, field: FieldId, _: usize) -> Result<Read<'m>, ReadError> {
-        self.read(field)
-    }
-
-    fn is_list(&self, _: FieldId) -> bool {
-        false
+    fn objects(&self, _: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
+        Ok(None)
     }
 }
 
