@@ -38,8 +38,9 @@ ALLOWED = {
 RUST_ALLOWED = {
     "error": set(),
     "stats": set(),
-    "message": set(),
-    "rules": {"message"},
+    "hash": set(),
+    "message": {"hash"},
+    "rules": {"hash", "message"},
     "pool": {"balance", "stats"},
     "balance": {"stats"},
     "cache": {"message", "stats"},

@@ -3,7 +3,7 @@
 //! A field of the objects of a list is a column: what has been read of it, by the object's number. Rules go along the
 //! columns they ask for and touch no others.
 //!
-//! Cost: up to [`ON_STACK`] fields nothing is allocated; for a list, one allocation for the list and two for each
+//! Cost: up to [`ON_STACK`] fields nothing is allocated; with lists, an allocation for all of them and two for each
 //! column.
 
 use std::cell::OnceCell;
@@ -26,33 +26,26 @@ pub(super) fn with_cache<'m, T>(
     with: &mut dyn FnMut(&dyn Fields<'m>) -> T,
 ) -> T {
     if count <= FEW_ON_STACK {
-        let slots = [const { Slot::new() }; FEW_ON_STACK];
-        with(&Cached { fields, slots: &slots })
+        let slots = [const { OnceCell::new() }; FEW_ON_STACK];
+        with(&Cached { fields, slots: &slots, lists: OnceCell::new() })
     } else if count <= ON_STACK {
-        let slots = [const { Slot::new() }; ON_STACK];
-        with(&Cached { fields, slots: &slots })
+        let slots = [const { OnceCell::new() }; ON_STACK];
+        with(&Cached { fields, slots: &slots, lists: OnceCell::new() })
     } else {
-        let slots: Vec<Slot<'_, 'm>> = std::iter::repeat_with(Slot::new).take(count).collect();
-        with(&Cached { fields, slots: &slots })
+        let slots: Vec<OnceCell<Read<'m>>> = std::iter::repeat_with(OnceCell::new).take(count).collect();
+        with(&Cached { fields, slots: &slots, lists: OnceCell::new() })
     }
 }
 
-/// What is known of one field.
-struct Slot<'f, 'm> {
-    read: OnceCell<Read<'m>>,
-    /// `None` inside: no list stands there.
-    objects: OnceCell<Option<Box<Columns<'f, 'm>>>>,
-}
-
-impl Slot<'_, '_> {
-    const fn new() -> Self {
-        Self { read: OnceCell::new(), objects: OnceCell::new() }
-    }
-}
+/// The list at a field, once it was asked for; `None` inside: no list stands there.
+type List<'f, 'm> = OnceCell<Option<Columns<'f, 'm>>>;
 
 struct Cached<'a, 'f, 'm> {
     fields: &'f dyn Fields<'m>,
-    slots: &'a [Slot<'f, 'm>],
+    /// By field.
+    slots: &'a [OnceCell<Read<'m>>],
+    /// By field too; there once a list was asked for, so that messages without lists do not pay for it.
+    lists: OnceCell<Box<[List<'f, 'm>]>>,
 }
 
 impl<'m> Fields<'m> for Cached<'_, '_, 'm> {
@@ -65,25 +58,25 @@ impl<'m> Fields<'m> for Cached<'_, '_, 'm> {
 
     fn lend(&self, field: FieldId) -> Result<Option<&Read<'m>>, ReadError> {
         let Some(slot) = self.slots.get(field.index()) else { return Ok(None) };
-        if let Some(read) = slot.read.get() {
+        if let Some(read) = slot.get() {
             return Ok(Some(read));
         }
         // An error is not remembered: it is rare, and reading again gives the same.
         let read = self.fields.read(field)?;
-        Ok(Some(slot.read.get_or_init(|| read)))
+        Ok(Some(slot.get_or_init(|| read)))
     }
 
     fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
-        let Some(slot) = self.slots.get(field.index()) else { return self.fields.objects(field) };
-        let known = match slot.objects.get() {
+        let lists = self.lists.get_or_init(|| std::iter::repeat_with(OnceCell::new).take(self.slots.len()).collect());
+        let Some(list) = lists.get(field.index()) else { return self.fields.objects(field) };
+        let known = match list.get() {
             Some(known) => known,
             None => {
                 let objects = self.fields.objects(field)?;
-                slot.objects
-                    .get_or_init(|| objects.map(|objects| Box::new(Columns { objects, first: OnceCell::new() })))
+                list.get_or_init(|| objects.map(|objects| Columns { objects, first: OnceCell::new() }))
             }
         };
-        Ok(known.as_deref().map(|columns| Listed::Lent(columns)))
+        Ok(known.as_ref().map(|columns| Listed::Lent(columns)))
     }
 }
 
