@@ -29,9 +29,9 @@ impl LeastConnections {
     /// fractions are equal and integers are compared.
     #[inline]
     fn cost<C: Candidate>(candidate: &C, now: u64) -> u64 {
-        let load = (u64::from(candidate.in_flight()) + 1) << 32;
+        let load = u64::from(candidate.in_flight()) + 1;
         let weight = candidate.weight();
-        let load = if weight == 1 { load } else { load / u64::from(weight) };
+        let load = if weight == 1 { load << 32 } else { (load << 32) / u64::from(weight) };
         let ramp = candidate.ramp(now);
         // A candidate that just recovered is empty; without this it would get every message until it is as full as
         // the others.
@@ -50,30 +50,37 @@ impl LeastConnections {
         if candidates.len() > EXACT_UP_TO {
             return best_of_two(&self.sampler, candidates, rng, usable, |candidate| Self::cost(candidate, now) as f64);
         }
-        let mut best = u64::MAX;
-        let mut ties = 0u64;
-        for (index, candidate) in candidates.iter().enumerate() {
-            if !usable(candidate) {
-                continue;
-            }
-            let cost = Self::cost(candidate, now);
-            if cost < best {
-                best = cost;
-                ties = 0;
-            }
-            if cost <= best {
-                ties |= 1 << index;
-            }
+        cheapest(candidates, rng, |_, candidate| usable(candidate).then(|| Self::cost(candidate, now)))
+    }
+}
+
+/// The candidate of the lowest `cost`, ties at random; `None` costs are not candidates. Of at most [`EXACT_UP_TO`].
+#[inline]
+pub(super) fn cheapest<C, T: PartialOrd + Copy>(
+    candidates: &[C],
+    rng: &mut fastrand::Rng,
+    cost: impl Fn(usize, &C) -> Option<T>,
+) -> Option<usize> {
+    let mut best: Option<T> = None;
+    let mut ties = 0u64;
+    for (index, candidate) in candidates.iter().enumerate() {
+        let Some(cost) = cost(index, candidate) else { continue };
+        if best.is_none_or(|best| cost < best) {
+            best = Some(cost);
+            ties = 0;
         }
-        match ties.count_ones() {
-            0 => None,
-            1 => Some(ties.trailing_zeros() as usize),
-            count => {
-                for _ in 0..rng.u32(..count) {
-                    ties &= ties - 1; // drops the lowest bit
-                }
-                Some(ties.trailing_zeros() as usize)
+        if best.is_some_and(|best| cost <= best) {
+            ties |= 1 << index;
+        }
+    }
+    match ties.count_ones() {
+        0 => None,
+        1 => Some(ties.trailing_zeros() as usize),
+        count => {
+            for _ in 0..rng.u32(..count) {
+                ties &= ties - 1; // drops the lowest bit
             }
+            Some(ties.trailing_zeros() as usize)
         }
     }
 }
