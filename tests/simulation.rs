@@ -199,8 +199,8 @@ fn failing_fast_attracts_no_more_than_a_fair_share() {
         (Random, 0.103),
         (ResponseTime, 0.005),
         (HealthBased, 0.01),
-        (LeastConnections, 0.3),
-        (WeightedLeastConnections, 0.3),
+        (LeastConnections, 0.005),
+        (WeightedLeastConnections, 0.005),
     ];
     for (policy, most) in table {
         let mut spec = simulation(policy, 10, 0.7, 200);

@@ -4,12 +4,18 @@
 //! by weight ("the power of two choices", M. Mitzenmacher 1996): the longest queue of n grows like log log n.
 //! Weighted, a candidate costs (in flight + 1) / weight, so that an idle pool fills in proportion to weight.
 //! Ties are broken at random, so that many routers, or many idle destinations, do not all start with the first.
+//!
+//! One that fails at once is always idle, and would attract what the others have no time for. So (in flight + 1) is
+//! divided by the success rate of late and rounded to whole messages: three failures in a row count as one more in
+//! flight, only failures as a thousand; a failure now and then counts as nothing, and costs no share.
 
 use crate::balance::Candidate;
 use crate::balance::random::{Sampler, any_usable, first_from};
 
 /// Where comparing all candidates starts to cost more than the cache misses of two. Fits one bit a candidate in a u64.
 pub const EXACT_UP_TO: usize = 64;
+/// Lowest success rate that counts, as for `response_time`.
+const MIN_SUCCESS: f32 = 1e-3;
 /// Pairs drawn before all candidates are walked for a usable one.
 const PAIRS: usize = 8;
 
@@ -30,6 +36,8 @@ impl LeastConnections {
     #[inline]
     fn cost<C: Candidate>(candidate: &C, now: u64) -> u64 {
         let load = u64::from(candidate.in_flight()) + 1;
+        let success = candidate.success(now);
+        let load = if success < 1.0 { (load as f32 / success.max(MIN_SUCCESS)).round() as u64 } else { load };
         let weight = candidate.weight();
         let load = if weight == 1 { load << 32 } else { (load << 32) / u64::from(weight) };
         let ramp = candidate.ramp(now);
@@ -181,6 +189,33 @@ mod tests {
             candidates[picked].in_flight += 1;
         }
         assert!(candidates[0].in_flight <= 5, "a tenth of the others' load, not all of it");
+    }
+
+    #[test]
+    fn failures_count_as_load_in_whole_messages() {
+        // In flight of the others, success rate and in flight of the one that fails -> whether it is chosen.
+        let table = [(0, 0.9, 0, true), (1, 0.9, 0, true), (0, 0.5, 0, false), (1, 0.3, 0, false), (3, 0.3, 0, true)];
+        for count in [5, 100] {
+            for (others, success, in_flight, expected) in table {
+                let mut candidates = Fake::all(&vec![1; count]);
+                candidates.iter_mut().for_each(|candidate| candidate.in_flight = others);
+                (candidates[2].success, candidates[2].in_flight) = (success, in_flight);
+                let policy = LeastConnections::build(&vec![1; count]);
+                let mut rng = fastrand::Rng::with_seed(2);
+                let chosen = (0..2_000).filter(|_| pick(&policy, &candidates, &mut rng) == 2).count();
+                assert_eq!(chosen > 0, expected, "{others} {success} {in_flight}");
+                if (others, count) == (0, 5) && expected {
+                    assert!((340..460).contains(&chosen), "a fair share: {chosen}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn where_all_fail_the_least_loaded_is_still_found() {
+        let mut candidates = vec![Fake { success: 0.0, in_flight: 2, ..Fake::of_weight(1) }; 5];
+        candidates[3].in_flight = 1;
+        assert_eq!(pick(&LeastConnections::build(&[1; 5]), &candidates, &mut fastrand::Rng::with_seed(1)), 3);
     }
 
     #[test]
