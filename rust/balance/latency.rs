@@ -11,6 +11,11 @@
 //! A candidate without a sample is presumed as fast as the fastest it is compared with. A fixed guess would starve it
 //! where the others are faster (tower issue 134) and flood it where they are slower; this way its messages in flight
 //! and its failures decide until the first success is in. Ties are broken at random.
+//!
+//! Where all are compared, latencies within a factor of [`ALIKE`] of the lowest count as the lowest. Peaks of identical
+//! servers differ by chance, and a peak lasts for seconds: the one that had the highest would be chosen last for all
+//! that time, a whole pool of idle servers by the luck of one message each. Two drawn at random dampen that by
+//! themselves.
 
 use crate::balance::Candidate;
 use crate::balance::connections::{best_of_two, cheapest};
@@ -18,6 +23,8 @@ use crate::balance::random::Sampler;
 
 /// Up to here all candidates are compared, about 6 ns each.
 pub const EXACT_UP_TO: usize = 16;
+/// Within this factor two peaks say nothing: one more message in flight weighs as much.
+const ALIKE: f32 = 2.0;
 /// Lowest success rate that counts: a candidate that only fails costs a thousand times as much, and is still tried
 /// when all others do as well.
 const MIN_SUCCESS: f32 = 1e-3;
@@ -85,7 +92,7 @@ fn exactly<C: Candidate>(
     }
     cheapest(candidates, rng, |index, candidate| {
         let latency = latencies[index];
-        let latency = if latency == f32::INFINITY { fastest } else { latency };
+        let latency = if latency == f32::INFINITY || latency <= fastest * ALIKE { fastest } else { latency };
         usable(candidate).then(|| cost(candidate, latency, now))
     })
 }
@@ -162,6 +169,17 @@ mod tests {
             let usable = |candidate: &Fake| candidate.latency != Some(1e6);
             assert_eq!(policy.pick(&candidates, 0, &mut rng, usable), Some(chosen), "{unknown} {known}");
         }
+    }
+
+    #[test]
+    fn peaks_that_differ_by_chance_are_a_tie_where_all_are_compared() {
+        let mut candidates = Fake::all(&[1; 4]);
+        for (candidate, latency) in candidates.iter_mut().zip([5e6, 9e6, 10e6, 10.1e6]) {
+            candidate.latency = Some(latency);
+        }
+        let shares = shares(&candidates, 9_000);
+        assert!(shares[..3].iter().all(|share| (0.31..0.36).contains(share)), "{shares:?}");
+        assert_eq!(shares[3], 0.0);
     }
 
     #[test]
