@@ -84,6 +84,8 @@ pub(super) fn cheapest<C, T: PartialOrd + Copy>(
     match ties.count_ones() {
         0 => None,
         1 => Some(ties.trailing_zeros() as usize),
+        // All of them, as where all are idle: the number drawn is the index.
+        count if count as usize == candidates.len() => Some(rng.u32(..count) as usize),
         count => {
             for _ in 0..rng.u32(..count) {
                 ties &= ties - 1; // drops the lowest bit

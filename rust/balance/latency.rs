@@ -99,9 +99,9 @@ fn exactly<C: Candidate>(
 
 #[inline]
 fn cost<C: Candidate>(candidate: &C, latency: f32, now: u64) -> f64 {
-    let share = candidate.success(now).max(MIN_SUCCESS) * candidate.ramp(now);
-    let load = f64::from(candidate.in_flight()) + 1.0;
-    f64::from(latency.max(MIN_LATENCY)) * load / (f64::from(share) * f64::from(candidate.weight()))
+    let share = candidate.success(now).max(MIN_SUCCESS) * candidate.ramp(now) * candidate.weight() as f32;
+    let cost = f64::from(latency.max(MIN_LATENCY)) * (f64::from(candidate.in_flight()) + 1.0);
+    if share == 1.0 { cost } else { cost / f64::from(share) } // the usual case is spared a division
 }
 
 #[cfg(test)]
