@@ -80,28 +80,41 @@ fn exactly<C: Candidate>(
     rng: &mut fastrand::Rng,
     usable: impl Fn(&C) -> bool,
 ) -> Option<usize> {
-    // Latencies are read once: the fastest is known only after all of them. Infinite: none known.
+    // Candidates are read once: the fastest is known only after all of them. Infinite: unknown, and not usable.
     let mut latencies = [f32::INFINITY; EXACT_UP_TO];
+    let mut loads = [f64::INFINITY; EXACT_UP_TO];
     let mut fastest = f32::INFINITY;
-    for (latency, candidate) in latencies.iter_mut().zip(candidates).filter(|(_, candidate)| usable(candidate)) {
-        *latency = candidate.latency(now).unwrap_or(f32::INFINITY);
-        fastest = fastest.min(*latency);
+    for ((latency, load), candidate) in latencies.iter_mut().zip(&mut loads).zip(candidates) {
+        if !usable(candidate) {
+            continue;
+        }
+        *load = load_of(candidate, now);
+        if let Some(known) = candidate.latency(now) {
+            *latency = known;
+            fastest = if known < fastest { known } else { fastest };
+        }
     }
-    if fastest == f32::INFINITY {
-        fastest = MIN_LATENCY;
-    }
-    cheapest(candidates, rng, |index, candidate| {
+    let alike = fastest * ALIKE;
+    let presumed = f64::from(if fastest == f32::INFINITY { MIN_LATENCY } else { fastest.max(MIN_LATENCY) });
+    cheapest(&loads[..candidates.len()], rng, |index, load| {
         let latency = latencies[index];
-        let latency = if latency == f32::INFINITY || latency <= fastest * ALIKE { fastest } else { latency };
-        usable(candidate).then(|| cost(candidate, latency, now))
+        let slow = latency > alike && latency < f32::INFINITY;
+        let latency = if slow { f64::from(latency.max(MIN_LATENCY)) } else { presumed };
+        (*load < f64::INFINITY).then_some(latency * load)
     })
 }
 
 #[inline]
 fn cost<C: Candidate>(candidate: &C, latency: f32, now: u64) -> f64 {
+    f64::from(latency.max(MIN_LATENCY)) * load_of(candidate, now)
+}
+
+/// What the latency is multiplied by: messages in flight, this one included, for the candidate's share and success.
+#[inline]
+fn load_of<C: Candidate>(candidate: &C, now: u64) -> f64 {
     let share = candidate.success(now).max(MIN_SUCCESS) * candidate.ramp(now) * candidate.weight() as f32;
-    let cost = f64::from(latency.max(MIN_LATENCY)) * (f64::from(candidate.in_flight()) + 1.0);
-    if share == 1.0 { cost } else { cost / f64::from(share) } // the usual case is spared a division
+    let load = f64::from(candidate.in_flight()) + 1.0;
+    if share == 1.0 { load } else { load / f64::from(share) } // the usual case is spared a division
 }
 
 #[cfg(test)]

@@ -63,7 +63,12 @@ impl List {
                 && bound.is_none_or(|bound| bound.has_room(entry.member as usize, self.part(entry)))
         };
         for _ in 0..RACES {
-            let draw = self.policy.pick(&self.entries, &occasion, rng, usable)?;
+            // Where all are usable at any time, nobody is asked.
+            let draw = if open {
+                self.policy.pick(&self.entries, &occasion, rng, |_| true)?
+            } else {
+                self.policy.pick(&self.entries, &occasion, rng, usable)?
+            };
             let entry = &self.entries[draw.index];
             if purpose == Purpose::Decide || self.hold(entry, ask, bound) {
                 return Some((entry, draw));
