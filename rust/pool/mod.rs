@@ -4,6 +4,7 @@
 //! - [`destination`]: one destination's live state, in atomics; [`registry`] holds all of them by id.
 //! - [`breaker`]: ejection, probation, recovery; [`rate`] counts what [`judge`] decides on; [`tiers`]: spill-over and panic.
 //! - [`weights`]: weights that change while the pool is in use; `bound`: bounded load.
+//! - `hot`: what every pick touches of a destination, one cache line each.
 //! - `eligible`: a pool's view of its members, immutable, swapped whole; `choose`: the way of a pick through it.
 //! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
 //!
@@ -19,6 +20,7 @@ mod choose;
 pub mod destination;
 mod eligible;
 pub mod events;
+mod hot;
 pub mod judge;
 pub mod lease;
 pub mod rate;
@@ -131,6 +133,7 @@ impl Reason {
 
 /// A destination's place in a pool.
 #[derive(Debug)]
+#[repr(align(32))] // never on two cache lines
 pub struct Member {
     destination: Arc<Destination>,
     /// Weight as configured.
@@ -271,9 +274,7 @@ impl Pool {
     /// [`NoDestination`] if none may receive the message now, with why and for how long.
     #[inline]
     pub fn select(&self, request: &Request<'_>, now: Nanos, rng: &mut fastrand::Rng) -> Result<Pick, NoDestination> {
-        let (pick, _) = self.choose(request, Purpose::Decide, now, rng)?;
-        self.members[pick.member].destination.counts().selections.increment();
-        Ok(pick)
+        self.choose(request, Purpose::Decide, now, rng).map(|(pick, _)| pick)
     }
 
     /// Decides where a message goes and holds the destination for it.
@@ -288,7 +289,6 @@ impl Pool {
         rng: &mut fastrand::Rng,
     ) -> Result<Lease, NoDestination> {
         let (pick, permit) = self.choose(request, Purpose::Hold, now, rng)?;
-        self.members[pick.member].destination.counts().attempts.increment();
         Ok(Lease::new(Arc::clone(self), pick, permit, now))
     }
 

@@ -57,7 +57,7 @@ impl Destination {
             Phase::Out(until) => ("ejected", Some(until - now)),
             Phase::Probation => ("probation", None),
         };
-        let counts = self.counts();
+        let (hot, counts) = (self.hot(), self.counts());
         DestinationView {
             id: Arc::clone(self.id()),
             admin: self.admin(),
@@ -65,9 +65,9 @@ impl Destination {
             breaker,
             ejected_for,
             in_flight: self.in_flight(),
-            picks: counts.attempts.get() + counts.selections.get(),
-            attempts: counts.attempts.get(),
-            successes: counts.successes.get(),
+            picks: hot.attempts.get() + hot.selections.get(),
+            attempts: hot.attempts.get(),
+            successes: hot.successes.get(),
             failures: counts.failures.get(),
             overloaded: counts.overloaded.get(),
             cancelled: counts.cancelled.get(),
