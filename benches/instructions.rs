@@ -127,6 +127,7 @@ fn pool_spec(policy: PolicyKind) -> PoolSpec {
         members: members.collect(),
         failover: FailoverSpec::default(),
         bounded_load: None,
+        dynamic_adjustment: false,
     }
 }
 

@@ -73,6 +73,11 @@ impl PolicyKind {
         !matches!(self, Self::RoundRobin | Self::Random | Self::LeastConnections)
     }
 
+    /// Whether weights may change all the time: they matter, and no key would change its place by it.
+    pub const fn takes_adjustment(self) -> bool {
+        self.uses_weights() && !self.uses_key()
+    }
+
     /// Whether a message's key decides.
     pub const fn uses_key(self) -> bool {
         matches!(self, Self::Maglev | Self::Rendezvous)

@@ -11,7 +11,10 @@ use std::sync::{Arc, OnceLock};
 use crate::balance::hash::xxh64;
 use crate::pool::breaker::Breaker;
 use crate::pool::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use crate::stats::{Counter, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
+use crate::stats::{Counter, ExpiringMean, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
+
+/// Seconds after which what a destination said of its utilisation no longer holds, as gRPC's A58 has it.
+const UTILISATION_EXPIRY: u32 = 180;
 
 /// What the operator wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -147,6 +150,7 @@ pub struct Destination {
     health: AtomicU8,
     latency: PeakEwma,
     failures: FailureEwma,
+    utilisation: ExpiringMean<UTILISATION_EXPIRY>,
     /// Newest live generation that has it; see [`Destination::is_stale`].
     generation: AtomicU64,
     id: Arc<str>,
@@ -167,6 +171,7 @@ impl Destination {
             health: AtomicU8::new(Health::Healthy as u8),
             latency: PeakEwma::default(),
             failures: FailureEwma::default(),
+            utilisation: ExpiringMean::default(),
             generation: AtomicU64::new(0),
             salt: xxh64(id.as_bytes()),
             id,
@@ -250,6 +255,16 @@ impl Destination {
     #[inline]
     pub fn failures(&self) -> &FailureEwma {
         &self.failures
+    }
+
+    /// Adds what it says of its own load: 1 is all it can do, more is too much. Finite, at least 0.
+    pub fn report_utilisation(&self, utilisation: f32, now: u64) {
+        self.utilisation.observe(utilisation, now);
+    }
+
+    /// Mean of the utilisation it reported of late; `None` if it did not for 3 minutes.
+    pub fn utilisation(&self, now: u64) -> Option<f32> {
+        self.utilisation.at(now)
     }
 
     /// Latencies of successes; `None` before the first.

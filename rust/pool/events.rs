@@ -18,7 +18,7 @@ pub struct Event {
     pub seq: u64,
     /// When, in the caller's monotonic time.
     pub at: Nanos,
-    /// The destination's id.
+    /// The destination's id; for [`EventKind::Weights`] the pool's.
     pub destination: Arc<str>,
     /// What changed.
     pub kind: EventKind,
@@ -51,6 +51,8 @@ pub enum EventKind {
     Admin(Admin),
     /// Healthy, degraded or unhealthy.
     Health(Health),
+    /// Weights of a pool were adjusted to what was observed.
+    Weights,
 }
 
 impl EventKind {
@@ -64,6 +66,7 @@ impl EventKind {
             Self::Spared => "spared",
             Self::Admin(_) => "admin",
             Self::Health(_) => "health",
+            Self::Weights => "weights",
         }
     }
 }

@@ -3,7 +3,8 @@
 //! - [`spec`]: what a pool is configured to be.
 //! - [`destination`]: one destination's live state, in atomics; [`registry`] holds all of them by id.
 //! - [`breaker`]: ejection, probation, recovery; [`rate`] counts what [`judge`] decides on; [`tiers`]: spill-over and panic.
-//! - [`weights`]: weights that change while the pool is in use; `bound`: bounded load.
+//! - [`weights`]: weights that change while the pool is in use; [`tuner`] and `adjust`: by what is observed; `bound`:
+//!   bounded load.
 //! - `eligible`: a pool's view of its members, immutable, swapped whole; `choose`: the way of a pick through it.
 //! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
 //!
@@ -13,6 +14,7 @@
 //! Two ways to use a pool: [`Pool::select`] decides and changes nothing (but the turn of a rotation);
 //! [`Pool::acquire`] decides and holds, and only leases give outcomes. Destinations on probation are for leases only.
 
+mod adjust;
 mod bound;
 pub mod breaker;
 mod choose;
@@ -27,6 +29,7 @@ pub mod registry;
 pub mod spec;
 mod sync;
 pub mod tiers;
+pub mod tuner;
 pub mod view;
 pub mod weights;
 
@@ -40,6 +43,7 @@ use parking_lot::Mutex;
 use crate::balance::PolicyKind;
 use crate::balance::maglev::Table;
 use crate::error::{NoDestination, PoolError};
+use adjust::Adjusting;
 use bound::Bound;
 use choose::Purpose;
 use eligible::Eligible;
@@ -137,6 +141,8 @@ pub struct Member {
     configured: u32,
     /// Weight as it was last set, an f64. Relaxed, as the next: the view that is built of them publishes them.
     weight: AtomicU64,
+    /// What that is multiplied by, an f64; 1 where weights are not adjusted.
+    factor: AtomicU64,
     /// Weight as it is used, a whole number; see [`weights`].
     share: AtomicU32,
     pub(crate) tier: u8,
@@ -174,6 +180,20 @@ impl Member {
         self.share.load(Ordering::Relaxed)
     }
 
+    /// What its weight is multiplied by, as adjusted to what was observed.
+    pub fn factor(&self) -> f64 {
+        f64::from_bits(self.factor.load(Ordering::Relaxed))
+    }
+
+    /// Its weight as adjusted.
+    pub fn effective_weight(&self) -> f64 {
+        self.weight() * self.factor()
+    }
+
+    pub(crate) fn set_factor(&self, factor: f64) {
+        self.factor.store(factor.to_bits(), Ordering::Relaxed);
+    }
+
     pub(crate) fn set_weight(&self, weight: f64, share: u32) {
         self.weight.store(weight.to_bits(), Ordering::Relaxed);
         self.share.store(share, Ordering::Relaxed);
@@ -207,14 +227,16 @@ pub struct Pool {
     generation: u64,
     /// Never `None` after `build`.
     eligible: ArcSwapOption<Eligible>,
-    /// Held by the one thread that rebuilds the view or looks for outliers.
+    /// Held by the one thread that rebuilds the view, looks for outliers or adjusts weights.
     rebuilding: Mutex<()>,
-    /// Held while weights are replaced; taken before `rebuilding`.
+    /// Held while weights are replaced; taken before `rebuilding`, or tried.
     reweighing: Mutex<()>,
     /// By tier, what `maglev` goes by. Never taken by a pick.
     tables: Mutex<BTreeMap<u8, Arc<Table>>>,
     bound: Option<Bound>,
     sweep: judge::Sweep,
+    /// Set where weights are adjusted.
+    adjusting: Option<Adjusting>,
 }
 
 impl Pool {
@@ -235,6 +257,7 @@ impl Pool {
                 destination: registry.get_or_insert(&member.id),
                 configured: member.weight,
                 weight: AtomicU64::new(f64::from(member.weight).to_bits()),
+                factor: AtomicU64::new(1f64.to_bits()),
                 share: AtomicU32::new(*share),
                 tier: member.tier,
                 cap: member.max_in_flight.unwrap_or(u32::MAX),
@@ -243,7 +266,9 @@ impl Pool {
             .collect();
         let by_id = members.iter().enumerate().map(|(index, member)| (Arc::clone(member.id()), index as u32)).collect();
         let sweep = judge::Sweep::new(&spec.failover, now);
+        let adjusts = spec.dynamic_adjustment && spec.policy.takes_adjustment();
         let pool = Self {
+            adjusting: adjusts.then(|| Adjusting::new(&members, now)),
             id: spec.id,
             policy: spec.policy,
             failover: spec.failover,
@@ -350,7 +375,7 @@ impl Pool {
     #[inline]
     fn is_current(&self, view: &Guard<Option<Arc<Eligible>>>, now: Nanos) -> bool {
         let known = |view: &Arc<Eligible>| view.epoch == self.registry.epoch() && now < view.valid_until;
-        view.as_ref().is_some_and(known) && !self.sweep.is_due(now)
+        view.as_ref().is_some_and(known) && !self.sweep.is_due(now) && !self.adjusting_is_due(now)
     }
 
     #[cold]
@@ -371,6 +396,9 @@ impl Pool {
     fn rebuild_if_due(&self, now: Nanos) -> View {
         if self.sweep.is_due(now) {
             self.sweep(now);
+        }
+        if self.adjusting_is_due(now) && self.adjust(now) {
+            self.rebuild(now);
         }
         // Another thread may have been through here since the view was found out of date.
         if !self.is_current(&self.eligible.load(), now) {

@@ -46,6 +46,9 @@ pub struct PoolSpec {
     /// For policies by key: a destination holds at most ceil(this × its share by weight of what its tier holds for
     /// this pool), at least 1; `None`: no bound.
     pub bounded_load: Option<f64>,
+    /// Whether weights follow what is observed of the members; without effect where the policy does not go by weights,
+    /// or by keys.
+    pub dynamic_adjustment: bool,
     /// At least one; ids are unique.
     pub members: Vec<MemberSpec>,
     /// When destinations are taken out and brought back.
@@ -262,6 +265,7 @@ mod tests {
             id: "p".into(),
             policy: PolicyKind::RoundRobin,
             bounded_load: None,
+            dynamic_adjustment: false,
             members: vec![MemberSpec::new("a")],
             failover: FailoverSpec::default(),
         };

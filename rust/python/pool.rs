@@ -26,12 +26,13 @@ pub(super) struct Pool {
 #[pymethods]
 impl Pool {
     #[new]
-    #[pyo3(signature = (destinations, *, policy = "round_robin", bounded_load = None, failover = None, seed = None))]
+    #[pyo3(signature = (destinations, *, policy = "round_robin", bounded_load = None, dynamic_adjustment = false, failover = None, seed = None))]
     fn new(
         py: Python<'_>,
         destinations: &Bound<'_, PyAny>,
         policy: &str,
         bounded_load: Option<f64>,
+        dynamic_adjustment: bool,
         failover: Option<&Bound<'_, PyAny>>,
         seed: Option<u64>,
     ) -> PyResult<Self> {
@@ -40,6 +41,7 @@ impl Pool {
             id: Arc::from("pool"),
             policy: spec::policy(policy, "pool")?,
             bounded_load,
+            dynamic_adjustment,
             members: spec::members(destinations, "pool")?,
             failover: spec::failover(failover)?,
         };
@@ -191,6 +193,7 @@ pub(super) fn destination_state<'py>(
     dict.set_item("p50_ms", percentile(0))?;
     dict.set_item("p95_ms", percentile(1))?;
     dict.set_item("p99_ms", percentile(2))?;
+    dict.set_item("utilisation", view.utilisation)?;
     dict.set_item("failure_kinds", kinds)?;
     Ok(dict)
 }

@@ -37,7 +37,14 @@ pub(crate) mod testing {
         let service = Service { mean: 10e6, shape: Shape::Exponential };
         let members = (0..count).map(|number| MemberSpec::new(format!("d{number}"))).collect();
         Simulation {
-            pool: PoolSpec { id: "p".into(), policy, members, failover: FailoverSpec::default(), bounded_load: None },
+            pool: PoolSpec {
+                id: "p".into(),
+                policy,
+                members,
+                failover: FailoverSpec::default(),
+                bounded_load: None,
+                dynamic_adjustment: false,
+            },
             servers: vec![ServerSpec { service, places: Some(1), troubles: Vec::new() }; count],
             arrivals: Arrivals::Poisson { rate },
             duration: 10_000_000_000,

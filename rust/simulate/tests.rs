@@ -109,3 +109,33 @@ fn it_ends_when_told_and_when_too_much_is_in_flight() {
     let report = run_all(&spec);
     assert!(report.ended_early.is_some_and(|why| why.contains("in flight")));
 }
+
+/// Four servers of 100/s, the first four times as slow until the 60th second; 150 messages a second for 120 s.
+fn slow_at_first(policy: PolicyKind) -> Simulation {
+    let mut spec = simulation(policy, 4, 150.0);
+    (spec.duration, spec.buckets) = (120_000_000_000, 12);
+    let kind = TroubleKind::Slow(4.0);
+    spec.servers[0].troubles.push(Trouble { kind, from: 0, until: 60_000_000_000, flapping: None });
+    spec
+}
+
+#[test]
+fn dynamic_adjustment_takes_weight_from_a_slow_server_and_gives_it_back() {
+    for policy in [PolicyKind::WeightedRoundRobin, PolicyKind::WeightedRandom, PolicyKind::Adaptive] {
+        let mut spec = slow_at_first(policy);
+        let as_set = run_all(&spec);
+        spec.pool.dynamic_adjustment = true;
+        let adjusted = run_all(&spec);
+        let share = |report: &Report, point: usize| {
+            let attempts = &report.series[point].attempts;
+            attempts[0] as f64 / attempts.iter().sum::<u64>() as f64
+        };
+        for point in 1..6 {
+            assert!(share(&as_set, point) > 0.22, "{policy}: as set");
+            assert!(share(&adjusted, point) < 0.13, "{policy}: {point}");
+        }
+        assert!(share(&adjusted, 11) > 0.2, "{policy}: back");
+        let p99 = |report: &Report| report.series[5].quantiles.unwrap()[1];
+        assert!(p99(&adjusted) * 5 < p99(&as_set), "{policy}");
+    }
+}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .root import RouterConfig
+from .sections import ADJUSTABLE
 
 _ON_CALL = "the router does not optimize by itself yet; optimize_route does so when it is called"
 
 NOT_YET: dict[tuple[str, str], str] = {
     ("routing", "optimization"): "the optimizer's weights do not take part in balancing yet",
-    ("load_balancing", "dynamic_adjustment"): "weights do not follow the observed load yet",
     ("optimization", "optimize_performance"): _ON_CALL,
     ("optimization", "optimize_cost"): _ON_CALL,
     ("optimization", "optimize_quality"): _ON_CALL,
@@ -34,6 +34,13 @@ def notices(config: RouterConfig) -> list[str]:
         for (section, key), reason in table.items()
         if getattr(getattr(config, section), key) is idle
     ]
+    if config.load_balancing.dynamic_adjustment:
+        found += [
+            f"load_balancing.dynamic_adjustment: true has no effect on pool {pool!r}: "
+            f"{policy} does not go by weights that change; {ADJUSTABLE[0]} does"
+            for pool in config.pools
+            if (policy := config.policy_of(pool)) not in ADJUSTABLE
+        ]
     stages = config.routing.routing_rules
     if config.rules and "content_based" not in stages:
         found.append("rules: never tried, for routing.routing_rules does not list content_based")

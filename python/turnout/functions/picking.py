@@ -102,7 +102,7 @@ def failover_result(
     router: Router, view: PoolView, settings: FailoverConfig, decision: Decision | None
 ) -> FailoverResult:
     """Who serves, who stands by, and how recovery goes. ``decision``: what was picked of this pool, if anything."""
-    events = router.event_log()
+    events = [event for event in router.event_log() if not event.is_of_pool]
     primary = view.primary()
     others = [one for one in view.ranked() if one.id != primary.id] if settings.redundancy else []
     standby = [one for one in others if one.eligible]

@@ -1,5 +1,6 @@
 //! Pools as their users see them, in simulated time.
 
+mod adjusting;
 mod concurrency;
 mod eligibility;
 mod failover;
@@ -32,6 +33,7 @@ pub(super) fn spec(policy: PolicyKind, members: usize) -> PoolSpec {
         id: "pool".into(),
         policy,
         bounded_load: None,
+        dynamic_adjustment: false,
         members: (0..members).map(|index| MemberSpec::new(name(index))).collect(),
         failover: FailoverSpec::default(),
     }
