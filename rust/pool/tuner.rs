@@ -4,8 +4,8 @@
 //! A member is measured whenever it has 30 more outcomes (before the first time its weight stays as it is set), and
 //! measurements are smoothed. In a tier where all measured members report utilisation, weights are what they could
 //! carry: successes a second ÷ (utilisation + failures ÷ successes), whatever was configured. Otherwise the weight as
-//! set is multiplied by success rate ÷ mean latency. Either way the sum of the tier's weights stays, no weight leaves
-//! 0.1 to 10 times what was set, and nothing changes until some weight is off by more than a tenth.
+//! set is multiplied by success rate ÷ mean latency. Either way the sum of the tier's weights stays, but for what the
+//! bounds cut off: no weight leaves 0.1 to 10 times what was set. Nothing changes until one is off by more than a tenth.
 //!
 //! Source: gRPC A58 (weighted round robin by ORCA load reports), its error penalty 1 and its expiry after 3 minutes.
 

@@ -108,3 +108,70 @@ fn a_destination_that_reports_its_load_is_weighed_by_it() {
     assert!((view.utilisation.unwrap() - 0.3).abs() < 1e-3);
     assert_eq!(bench.destination("a").view(bench.now + 200 * SECOND).utilisation, None);
 }
+
+#[test]
+fn a_weight_stays_within_a_tenth_and_ten_times_what_was_set() {
+    let mut bench = Bench::new(adjusting(PolicyKind::WeightedRandom, &[1; 26]));
+    for _ in 0..30 {
+        for member in 0..26 {
+            let id = bench.pool.members()[member].id().to_string();
+            let latency = if id == "a" { MS / 100 } else { 1_000 * MS };
+            for _ in 0..30 {
+                let lease = bench.lease_of(&id).unwrap();
+                lease.finish(if id == "b" { Outcome::Cancelled } else { Outcome::Success }, bench.now + latency);
+            }
+        }
+        bench.now += SECOND;
+        bench.select(&Request::default()).unwrap();
+        let weights = bench.effective();
+        assert!(weights.iter().all(|weight| (0.1..=10.0).contains(weight)), "{weights:?}");
+    }
+    let weights = bench.effective();
+    assert_eq!((weights[0], weights[1], weights[2]), (10.0, 1.0, 0.1), "fast, unknown, slow");
+}
+
+#[test]
+fn a_report_of_old_does_not_decide() {
+    let mut bench = Bench::new(adjusting(PolicyKind::WeightedRoundRobin, &[1, 1]));
+    let registry = Arc::clone(&bench.registry);
+    for (id, used) in [("a", 0.2), ("b", 0.9)] {
+        registry.get(id).unwrap().report_utilisation(used, bench.now);
+    }
+    let even = |bench: &mut Bench| {
+        for _ in 0..10 {
+            for _ in 0..100 {
+                let lease = bench.acquire().unwrap();
+                lease.finish(Outcome::Success, bench.now + 10 * MS);
+            }
+            bench.now += SECOND;
+            bench.select(&Request::default()).unwrap();
+        }
+    };
+    even(&mut bench);
+    let weights = bench.effective();
+    assert!(weights[0] > 1.4 && weights[1] < 0.6, "{weights:?}");
+    bench.now += 181 * SECOND;
+    even(&mut bench);
+    assert_eq!(bench.effective(), [1.0, 1.0], "both take as long, and neither says anything of late");
+}
+
+#[test]
+fn a_slow_start_is_a_part_of_the_adjusted_weight() {
+    let mut bench = Bench::new(adjusting(PolicyKind::WeightedRandom, &[1, 1]));
+    bench.work();
+    assert_eq!(bench.effective(), [1.6, 0.4]);
+    bench.fail("b", 5);
+    assert_eq!((bench.breaker("b"), bench.ids(9).as_str()), ("ejected", "aaaaaaaaa"));
+    let weights = bench.effective();
+    bench.now += 2 * bench.pool.failover().ejection_time;
+    for _ in 0..bench.pool.failover().probation_successes {
+        assert!(bench.lease_of("b").unwrap().finish(Outcome::Success, bench.now + 40 * MS));
+    }
+    assert_eq!(bench.breaker("b"), "closed");
+    let began = bench.shares(&Request::default())[1];
+    assert!(began < 0.06, "a tenth of its share at first: {began}");
+    bench.now += bench.pool.failover().slow_start;
+    let full = bench.shares(&Request::default())[1];
+    let (a, b) = (bench.effective()[0], bench.effective()[1]);
+    assert!((full - b / (a + b)).abs() < 0.02, "{full} {weights:?}");
+}
