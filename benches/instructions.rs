@@ -123,7 +123,7 @@ fn pool_spec(policy: PolicyKind) -> PoolSpec {
     });
     PoolSpec {
         id: "pool".into(),
-        policy,
+        policy: policy.into(),
         members: members.collect(),
         failover: FailoverSpec::default(),
         bounded_load: None,

@@ -25,7 +25,14 @@ fn simulation(policy: PolicyKind, count: usize, load: f64, seconds: u64) -> Simu
     let members = (0..count).map(|number| MemberSpec::new(format!("d{number}"))).collect();
     let failover = FailoverSpec { eject: false, ..FailoverSpec::default() };
     Simulation {
-        pool: PoolSpec { id: "p".into(), policy, members, failover, bounded_load: None, dynamic_adjustment: false },
+        pool: PoolSpec {
+            id: "p".into(),
+            policy: policy.into(),
+            members,
+            failover,
+            bounded_load: None,
+            dynamic_adjustment: false,
+        },
         servers: vec![ServerSpec { service, places: Some(1), troubles: Vec::new() }; count],
         arrivals: Arrivals::Poisson { rate: load * count as f64 * 100.0 },
         duration: seconds * SECOND,
@@ -36,6 +43,7 @@ fn simulation(policy: PolicyKind, count: usize, load: f64, seconds: u64) -> Simu
         attempts: 1,
         backoff: 0,
         buckets: 10,
+        keys: None,
         seed: 7,
     }
 }
@@ -105,7 +113,7 @@ fn fullest(policy: PolicyKind, count: usize) -> u32 {
     let members = (0..count).map(|number| MemberSpec::new(format!("{number}"))).collect();
     let spec = PoolSpec {
         id: "bins".into(),
-        policy,
+        policy: policy.into(),
         members,
         failover: FailoverSpec::default(),
         bounded_load: None,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from turnout import ConfigError, Pool, Router
-from turnout.config import load_dict, notices
+from turnout.config import load_dict, load_text, notices
+from turnout.simulation import preset, simulate
 
 
 def config(**pool: Any) -> dict[str, Any]:
@@ -69,3 +72,41 @@ def test_a_policy_that_does_not_go_by_weights_is_named(policy: str, idle: bool) 
     assert len(found) == idle
     for one in found:
         assert f"no effect on pool 'main': {policy}" in one
+
+
+YAML = """\
+message_router:
+  default: main
+  load_balancing: {{algorithm: weighted_round_robin, dynamic_adjustment: {switch}}}
+  failover: {{automatic: false}}
+  pools: {{main: {{destinations: [a, b, c, d]}}}}
+  destinations: {{a: {{}}, b: {{}}, c: {{}}, d: {{}}}}
+"""
+
+
+def test_the_switch_of_a_file_moves_weights_of_a_router_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "router.yaml"
+    path.write_text(YAML.format(switch="true"))
+    router = Router.from_yaml(path)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        lease = router.acquire({})
+        time.sleep(0.005 if lease.destination == "a" else 0.0002)
+        lease.success()
+        weights = {one.id: one.effective_weight for one in router.stats().pools["main"].destinations}
+        if weights["a"] < 0.5:
+            break
+    assert weights["a"] < 0.5 < 1 < min(weights["b"], weights["c"], weights["d"])
+    (event,) = [one for one in router.event_log() if one.kind == "weights"][-1:]
+    assert (event.destination, event.is_of_pool) == ("main", True)
+    assert " ms, 0.0 % failed" in event.reason
+
+
+def test_the_switch_of_a_file_takes_load_off_a_slow_destination() -> None:
+    shares = {}
+    for switch in ("true", "false"):
+        loaded = load_text(YAML.format(switch=switch))
+        outcome = simulate(loaded, preset("slow").changed(load=0.25)).outcomes[0]
+        shares[switch] = outcome.destinations[0].share
+    assert shares["false"] == pytest.approx(0.25, abs=0.01)
+    assert shares["true"] < 0.2

@@ -36,7 +36,8 @@ def simulate(
     - ``pool``: ``id``, ``policy`` and ``destinations``, as a router's configuration compiles to; ``failover`` as in
       :class:`Pool`.
     - ``scenario``: every key of `turnout.simulation.Scenario` with times in seconds, but that ``arrivals`` is
-      ``{"kind", ...}`` and ``servers`` has one mapping for each destination, with its ``troubles``.
+      ``{"kind", ...}``, ``keys`` is ``{"count", "exponent"}`` or None, and ``servers`` has one mapping for each
+      destination, with its ``troubles``.
 
     Returns what `turnout.simulation.PolicyOutcome` is made of. Signals are heeded: Ctrl-C raises KeyboardInterrupt.
 
@@ -311,9 +312,10 @@ class Pool:
         - ``destinations``: ids, or mappings of ``id``, ``weight`` (0-1,000,000, default 1), ``tier`` (0 is primary),
           ``max_in_flight`` (default no cap) and ``clearance`` (public, internal, confidential, restricted).
         - ``policy``: round_robin, weighted_round_robin, random, weighted_random, least_connections,
-          weighted_least_connections, response_time, prequal, health_based, maglev, rendezvous or adaptive.
-        - ``bounded_load``: for maglev and rendezvous, how many times its share a destination may hold (1 to 100, such
-          as 1.25) of the leases that the pool holds in its tier; None for no bound.
+          weighted_least_connections, response_time, prequal, health_based, maglev, rendezvous, adaptive,
+          or auto: chosen by the pool's shape and what is observed (by key where ``bounded_load`` is given).
+        - ``bounded_load``: for maglev, rendezvous and auto, how many times its share a destination may hold (1 to 100,
+          such as 1.25) of the leases that the pool holds in its tier; None for no bound.
         - ``dynamic_adjustment``: whether weights follow latency, errors and utilisation, where the policy goes by
           weights and not by key.
         - ``failover``: ``eject`` and ``spill`` (bool), ``streak`` (failures in a row), ``recovery_time`` and
@@ -326,6 +328,9 @@ class Pool:
         Raises:
             ConfigError: unknown keys or values, a duplicate id, or no destination at all.
         """
+    @property
+    def policy(self) -> str:
+        """The policy in force; under auto it may change from pick to pick."""
     def select(
         self,
         *,

@@ -116,6 +116,9 @@ class PoolStats(Report):
 
     id: str
     policy: str
+    """As configured."""
+    in_force: str
+    """The policy that picks now: ``policy``, or what ``auto`` has chosen."""
     destinations: tuple[PoolMember, ...]
     """In the order of the configuration."""
     healthy_ratio: float
@@ -202,7 +205,7 @@ def _nanoseconds(seconds: float | None) -> float | None:
 
 def _pool(core: Mapping[str, Any]) -> PoolStats:
     members = tuple(PoolMember(**_known(PoolMember, one)) for one in core["destinations"])
-    return PoolStats(core["id"], core["policy"], members, core["healthy_ratio"])
+    return PoolStats(core["id"], core["policy"], core["in_force"], members, core["healthy_ratio"])
 
 
 def _known(kind: type[Report], core: Mapping[str, Any]) -> dict[str, Any]:
@@ -292,18 +295,18 @@ class Event(Report):
     at: float
     """Unix seconds."""
     destination: str
-    """Id of the destination; for ``weights`` of the pool."""
+    """Id of the destination; for ``weights`` and ``policy`` of the pool."""
     kind: str
     """``ejected``; ``probation``: trials begin; ``recovered``; ``overloaded``: asked for a pause; ``spared``: should
     have been ejected, but it is the last or too many are; ``admin`` and ``health``: set from outside; ``weights``:
-    adjusted to what was observed."""
+    adjusted to what was observed; ``policy``: by ``auto``, put on trial, kept or replaced."""
     reason: str
     """Why, in words."""
 
     @property
     def is_of_pool(self) -> bool:
         """Whether it concerns a pool as a whole."""
-        return self.kind == "weights"
+        return self.kind in ("weights", "policy")
 
     @classmethod
     def from_core(cls, core: Mapping[str, Any]) -> Event:

@@ -119,6 +119,9 @@ impl Pool {
         if let Some(bound) = self.bound() {
             bound.release(lease.pick.member);
         }
+        if let Some(switching) = &self.switching {
+            switching.observe(outcome, lease.started, now);
+        }
         let counts = destination.counts();
         match outcome {
             Outcome::Success => {

@@ -3,8 +3,8 @@
 //! - [`spec`]: what a pool is configured to be.
 //! - [`destination`]: one destination's live state, in atomics; [`registry`] holds all of them by id.
 //! - [`breaker`]: ejection, probation, recovery; [`rate`] counts what [`judge`] decides on; [`tiers`]: spill-over and panic.
-//! - [`weights`]: weights that change while the pool is in use; [`tuner`] and `adjust`: by what is observed; `bound`:
-//!   bounded load.
+//! - [`weights`]: weights that change while the pool is in use; [`tuner`] and `adjust`: by what is observed;
+//!   `switching`: the policy does so; `bound`: bounded load.
 //! - `eligible`: a pool's view of its members, immutable, swapped whole; `choose`: the way of a pick through it.
 //! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
 //!
@@ -27,6 +27,7 @@ pub mod rate;
 mod refusal;
 pub mod registry;
 pub mod spec;
+mod switching;
 mod sync;
 pub mod tiers;
 pub mod tuner;
@@ -40,14 +41,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
 
-use crate::balance::PolicyKind;
 use crate::balance::maglev::Table;
+use crate::balance::{Choice, PolicyKind};
 use crate::error::{NoDestination, PoolError};
 use adjust::Adjusting;
 use bound::Bound;
 use choose::Purpose;
 use eligible::Eligible;
 use events::EventKind;
+use switching::Switching;
 
 pub use destination::{Admin, Destination, Health};
 pub use events::{Event, Events};
@@ -219,7 +221,7 @@ impl Member {
 #[derive(Debug)]
 pub struct Pool {
     id: Arc<str>,
-    policy: PolicyKind,
+    choice: Choice,
     failover: FailoverSpec,
     members: Box<[Member]>,
     by_id: HashMap<Arc<str>, u32>,
@@ -227,7 +229,7 @@ pub struct Pool {
     generation: u64,
     /// Never `None` after `build`.
     eligible: ArcSwapOption<Eligible>,
-    /// Held by the one thread that rebuilds the view, looks for outliers or adjusts weights.
+    /// Held by the one thread that rebuilds the view, looks for outliers, adjusts weights or switches the policy.
     rebuilding: Mutex<()>,
     /// Held while weights are replaced; taken before `rebuilding`, or tried.
     reweighing: Mutex<()>,
@@ -237,6 +239,8 @@ pub struct Pool {
     sweep: judge::Sweep,
     /// Set where weights are adjusted.
     adjusting: Option<Adjusting>,
+    /// Set where the policy is chosen by what is observed.
+    switching: Option<Switching>,
 }
 
 impl Pool {
@@ -267,10 +271,18 @@ impl Pool {
         let by_id = members.iter().enumerate().map(|(index, member)| (Arc::clone(member.id()), index as u32)).collect();
         let sweep = judge::Sweep::new(&spec.failover, now);
         let adjusts = spec.dynamic_adjustment && spec.policy.takes_adjustment();
+        let switching = match spec.policy {
+            Choice::Auto { keyed } => {
+                let shape = switching::shape(&members, keyed, adjusts);
+                Some(Switching::new(&members, shape, adjusts, now))
+            }
+            Choice::Fixed(_) => None,
+        };
         let pool = Self {
+            switching,
             adjusting: adjusts.then(|| Adjusting::new(&members, now)),
             id: spec.id,
-            policy: spec.policy,
+            choice: spec.policy,
             failover: spec.failover,
             bound: spec.bounded_load.map(|factor| Bound::new(factor, &members)),
             members,
@@ -322,9 +334,18 @@ impl Pool {
         &self.id
     }
 
-    /// Its policy.
+    /// How it comes by its policy.
+    pub fn choice(&self) -> Choice {
+        self.choice
+    }
+
+    /// The policy in force.
+    #[inline]
     pub fn policy(&self) -> PolicyKind {
-        self.policy
+        match (self.choice, &self.switching) {
+            (Choice::Fixed(kind), _) => kind,
+            (Choice::Auto { .. }, switching) => switching.as_ref().map(Switching::in_force).unwrap_or_default(),
+        }
     }
 
     /// When its destinations are taken out and brought back.
@@ -375,7 +396,13 @@ impl Pool {
     #[inline]
     fn is_current(&self, view: &Guard<Option<Arc<Eligible>>>, now: Nanos) -> bool {
         let known = |view: &Arc<Eligible>| view.epoch == self.registry.epoch() && now < view.valid_until;
-        view.as_ref().is_some_and(known) && !self.sweep.is_due(now) && !self.adjusting_is_due(now)
+        view.as_ref().is_some_and(known) && !self.review_is_due(now)
+    }
+
+    /// Whether something other than a state of its members makes the view old.
+    #[inline]
+    fn review_is_due(&self, now: Nanos) -> bool {
+        self.sweep.is_due(now) || self.adjusting_is_due(now) || self.switching_is_due(now)
     }
 
     #[cold]
@@ -397,7 +424,9 @@ impl Pool {
         if self.sweep.is_due(now) {
             self.sweep(now);
         }
-        if self.adjusting_is_due(now) && self.adjust(now) {
+        let adjusted = self.adjusting_is_due(now) && self.adjust(now);
+        let switched = self.switching_is_due(now) && self.switch(now);
+        if adjusted || switched {
             self.rebuild(now);
         }
         // Another thread may have been through here since the view was found out of date.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::balance::PolicyKind;
+use crate::balance::{Choice, PolicyKind};
 use crate::pool::breaker::Phase;
 use crate::pool::destination::{Admin, Destination, Health};
 use crate::pool::eligible::Status;
@@ -89,8 +89,10 @@ impl Destination {
 pub struct PoolView {
     /// Its id.
     pub id: Arc<str>,
-    /// Its policy.
-    pub policy: PolicyKind,
+    /// How it comes by its policy.
+    pub policy: Choice,
+    /// The policy in force.
+    pub in_force: PolicyKind,
     /// Its members, in the order configured.
     pub members: Vec<MemberView>,
     /// Fit members of those enabled with a weight above 0, 0..=1.
@@ -132,7 +134,8 @@ impl Pool {
         };
         PoolView {
             id: Arc::clone(self.id()),
-            policy: self.policy(),
+            policy: self.choice(),
+            in_force: self.policy(),
             members: self.members().iter().map(member).collect(),
             healthy_ratio: self.healthy_ratio(now),
         }

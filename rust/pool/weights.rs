@@ -80,12 +80,14 @@ impl Pool {
         if let Some(tables) = tables {
             *self.tables.lock() = tables;
         }
+        self.weigh_anew(now);
         self.rebuild(now);
         Ok(())
     }
 
     /// Takes over the weights that were set on the pool's predecessor, of members whose configured weight is the same:
-    /// what the configuration did not change stays as it was set. And, where both adjust weights, what was observed.
+    /// what the configuration did not change stays as it was set. And, where both adjust weights or choose their policy,
+    /// what was observed.
     ///
     /// # Errors
     /// None in fact: the weights are those of a pool.
@@ -97,7 +99,8 @@ impl Pool {
         };
         let adopted: Vec<(Arc<str>, f64)> = self.members().iter().filter_map(adopted).collect();
         let adjusted = self.adopt_adjustment(predecessor);
-        if adopted.is_empty() && !adjusted {
+        let chosen = self.adopt_choice(predecessor);
+        if adopted.is_empty() && !adjusted && !chosen {
             return Ok(());
         }
         self.set_weights(adopted.iter().map(|(id, weight)| (&**id, *weight)), now)

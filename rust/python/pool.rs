@@ -39,7 +39,7 @@ impl Pool {
         let registry = Registry::new();
         let spec = PoolSpec {
             id: Arc::from("pool"),
-            policy: spec::policy(policy, "pool")?,
+            policy: spec::policy(policy, bounded_load.is_some(), "pool")?,
             bounded_load,
             dynamic_adjustment,
             members: spec::members(destinations, "pool")?,
@@ -115,7 +115,12 @@ impl Pool {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Pool of {} destinations by {}>", self.__len__(), self.members.policy())
+        format!("<Pool of {} destinations by {}>", self.__len__(), self.members.choice())
+    }
+
+    #[getter]
+    fn policy(&self) -> &'static str {
+        self.members.policy().as_str()
     }
 }
 

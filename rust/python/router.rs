@@ -385,6 +385,7 @@ impl Router {
             let dict = PyDict::new(py);
             dict.set_item("id", view.id.as_ref())?;
             dict.set_item("policy", view.policy.as_str())?;
+            dict.set_item("in_force", view.in_force.as_str())?;
             dict.set_item("healthy_ratio", view.healthy_ratio)?;
             dict.set_item("destinations", members.collect::<PyResult<Vec<_>>>()?)?;
             Ok(dict)

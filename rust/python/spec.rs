@@ -14,7 +14,7 @@ use pyo3::types::{PyDict, PyMapping, PyString};
 use super::convert::{self, Held};
 use super::errors::{config_error, rule_error};
 use super::nanos;
-use crate::balance::PolicyKind;
+use crate::balance::Choice;
 use crate::cache::{Bounds, Caching};
 use crate::error::{Place, RuleError};
 use crate::message::path::Path;
@@ -115,8 +115,12 @@ pub(super) fn level(name: &str, owner: &str) -> PyResult<u8> {
     })
 }
 
-pub(super) fn policy(name: &str, owner: &str) -> PyResult<PolicyKind> {
-    name.parse().map_err(|error| config_error(format!("{owner}: {error}")))
+/// A policy by its name; `keyed`: whether `auto` is to go by key.
+pub(super) fn policy(name: &str, keyed: bool, owner: &str) -> PyResult<Choice> {
+    match name.parse().map_err(|error| config_error(format!("{owner}: {error}")))? {
+        Choice::Auto { .. } => Ok(Choice::Auto { keyed }),
+        fixed => Ok(fixed),
+    }
 }
 
 /// The way to a key: `message` and names below it.
@@ -221,16 +225,19 @@ pub(super) fn state<T: FromStr<Err: Display>>(name: &str) -> PyResult<T> {
     name.parse().map_err(|error: T::Err| config_error(error.to_string()))
 }
 
-/// A pool, `{"id", "policy", "key", "bounded_load", "dynamic_adjustment", "destinations"}`, and the field that holds the key of a message.
+/// A pool, `{"id", "policy", "key", "bounded_load", "dynamic_adjustment", "destinations"}`, and the field that holds the
+/// key of a message.
 pub(super) fn pool(item: &Bound<'_, PyAny>, failover: &FailoverSpec) -> PyResult<(PoolSpec, Option<Path>)> {
     let known = ["id", "policy", "key", "bounded_load", "dynamic_adjustment", "destinations"];
     let section = Section::new(item, "pool".to_owned(), &known)?;
     let id: String = section.required("id")?;
     let owner = format!("pool {id:?}");
     let key = section.optional::<String>("key")?.map(|path| key_path(&path, &owner)).transpose()?;
+    let bounded_load = section.optional("bounded_load")?;
+    let keyed = key.is_some() || bounded_load.is_some();
     let spec = PoolSpec {
-        policy: policy(&section.required::<String>("policy")?, &owner)?,
-        bounded_load: section.optional("bounded_load")?,
+        policy: policy(&section.required::<String>("policy")?, keyed, &owner)?,
+        bounded_load,
         dynamic_adjustment: section.optional("dynamic_adjustment")?.unwrap_or(false),
         members: members(&section.required::<Bound<'_, PyAny>>("destinations")?, &owner)?,
         id: Arc::from(id),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .root import RouterConfig
 from .sections import ADJUSTABLE
+from .topology import PoolConfig
 
 _ON_CALL = "the router does not optimize by itself yet; optimize_route does so when it is called"
 
@@ -26,6 +27,11 @@ ALWAYS_ON: dict[tuple[str, str], str] = {
 """Switches whose `false` has no effect, and why."""
 
 
+def _adjusts(policy: str, pool: PoolConfig) -> bool:
+    keyed = policy == "auto" and (pool.key is not None or pool.bounded_load is not None)
+    return policy in ADJUSTABLE and not keyed
+
+
 def notices(config: RouterConfig) -> list[str]:
     """One sentence for everything in ``config`` that has no effect; empty if all of it has."""
     found = [
@@ -39,7 +45,7 @@ def notices(config: RouterConfig) -> list[str]:
             f"load_balancing.dynamic_adjustment: true has no effect on pool {pool!r}: "
             f"{policy} does not go by weights that change; {ADJUSTABLE[0]} does"
             for pool in config.pools
-            if (policy := config.policy_of(pool)) not in ADJUSTABLE
+            if not _adjusts(policy := config.policy_of(pool), config.pools[pool])
         ]
     stages = config.routing.routing_rules
     if config.rules and "content_based" not in stages:

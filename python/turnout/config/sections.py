@@ -29,11 +29,12 @@ Policy = Literal[
     "maglev",
     "rendezvous",
     "adaptive",
+    "auto",
 ]
 POLICIES: tuple[str, ...] = get_args(Policy)
 """The balancing policies of this release."""
 KEYED: tuple[Policy, ...] = ("maglev", "rendezvous")
-"""Those that go by a message's key."""
+"""Those that go by a message's key. ``auto`` does so where a pool has ``key`` or ``bounded_load``."""
 ADJUSTABLE: tuple[Policy, ...] = (
     "weighted_round_robin",
     "weighted_random",
@@ -42,8 +43,9 @@ ADJUSTABLE: tuple[Policy, ...] = (
     "prequal",
     "health_based",
     "adaptive",
+    "auto",
 )
-"""Those that go by weights, and not by a key that would change its place with them."""
+"""Those that go by weights, and not by a key that would change its place with them; ``auto`` where it has no key."""
 
 FailoverMode = Literal["automatic", "manual", "off"]
 CachingMode = Literal["auto", "on", "off"]

@@ -66,7 +66,7 @@ def balancing_result(router: Router, view: PoolView, decision: Decision) -> Load
         load_distribution=view.load_distribution(),
         health_status=view.health_status(),
         performance=view.performance(selected),
-        algorithm=view.pool.policy,
+        algorithm=view.pool.in_force,
         reason=decision.reason,
         degraded=tuple(warnings),
     ).with_router(router)
