@@ -25,7 +25,14 @@ fn simulation(policy: PolicyKind, count: usize, load: f64, seconds: u64) -> Simu
     let members = (0..count).map(|number| MemberSpec::new(format!("d{number}"))).collect();
     let failover = FailoverSpec { eject: false, ..FailoverSpec::default() };
     Simulation {
-        pool: PoolSpec { id: "p".into(), policy, members, failover, bounded_load: None },
+        pool: PoolSpec {
+            id: "p".into(),
+            policy: policy.into(),
+            members,
+            failover,
+            bounded_load: None,
+            dynamic_adjustment: false,
+        },
         servers: vec![ServerSpec { service, places: Some(1), troubles: Vec::new() }; count],
         arrivals: Arrivals::Poisson { rate: load * count as f64 * 100.0 },
         duration: seconds * SECOND,
@@ -36,6 +43,7 @@ fn simulation(policy: PolicyKind, count: usize, load: f64, seconds: u64) -> Simu
         attempts: 1,
         backoff: 0,
         buckets: 10,
+        keys: None,
         seed: 7,
     }
 }
@@ -103,7 +111,14 @@ fn the_supermarket_model_holds_close_to_saturation() {
 /// The fullest of as many bins as balls.
 fn fullest(policy: PolicyKind, count: usize) -> u32 {
     let members = (0..count).map(|number| MemberSpec::new(format!("{number}"))).collect();
-    let spec = PoolSpec { id: "bins".into(), policy, members, failover: FailoverSpec::default(), bounded_load: None };
+    let spec = PoolSpec {
+        id: "bins".into(),
+        policy: policy.into(),
+        members,
+        failover: FailoverSpec::default(),
+        bounded_load: None,
+        dynamic_adjustment: false,
+    };
     let pool = Arc::new(Pool::build(spec, &Registry::new(), 1, SECOND).unwrap());
     let mut rng = fastrand::Rng::with_seed(1);
     let leases: Vec<_> = (0..count).map(|_| pool.acquire(&Request::default(), SECOND, &mut rng).unwrap()).collect();

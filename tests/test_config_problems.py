@@ -141,7 +141,7 @@ SHAPE = {
                 "router.yaml:2:29: message_router.routing.load_balancing: unknown value 'response-time'; "
                 "did you mean 'response_time'? known: round_robin, weighted_round_robin, random, weighted_random, "
                 "least_connections, weighted_least_connections, response_time, prequal, health_based, maglev, "
-                "rendezvous, adaptive"
+                "rendezvous, adaptive, auto"
             )
         ],
     ),
@@ -151,8 +151,11 @@ SHAPE = {
             "  destinations: {x: {}}\n"
         ),
         [
-            "router.yaml:2:15: message_router.pools.a.key: is for maglev and rendezvous, not for round_robin",
-            "router.yaml:2:31: message_router.pools.a.bounded_load: is for maglev and rendezvous, not for round_robin",
+            "router.yaml:2:15: message_router.pools.a.key: is for maglev, rendezvous and auto, not for round_robin",
+            (
+                "router.yaml:2:31: message_router.pools.a.bounded_load: is for maglev, rendezvous and auto, "
+                "not for round_robin"
+            ),
         ],
     ),
     "a key that is no path": (

@@ -314,14 +314,17 @@ class Router(_core.Router):
         """
         self._health.register(name, function)
 
-    def heartbeat(self, destination: str, health: Health = "healthy") -> None:
+    def heartbeat(self, destination: str, health: Health = "healthy", *, utilisation: float | None = None) -> None:
         """A destination with ``health_check: {heartbeat: ...}`` tells that it is alive. From any thread.
 
-        ``health``: how it says it is. Unhealthy, it is so at once.
+        - ``health``: how it says it is. Unhealthy, it is so at once.
+        - ``utilisation``: its load, as for ``Lease.success``; it counts whether or not heartbeats are heard.
 
         Raises:
-            ConfigError: there is no such destination, or it is not to be heard by heartbeats, or no such health.
+            ConfigError: there is no such destination, health or load, or it is not to be heard by heartbeats.
         """
+        if utilisation is not None:
+            self._report_utilisation(destination, utilisation)
         self._health.heartbeat(destination, health)
 
     def set_health(self, destination: str, health: Health) -> None:

@@ -5,6 +5,7 @@
 //! - `least_connections` and `weighted_least_connections` are in [`connections`].
 //! - `response_time` is in [`latency`], `prequal` in [`mod@prequal`].
 //! - `health_based` is in [`score`].
+//! - [`mod@auto`] says which of them a pool begins with, and when it goes on to another.
 //! - `maglev` is in [`mod@maglev`], `rendezvous` in [`mod@rendezvous`]; the hash of both is in [`hash`].
 //!
 //! A [`Policy`] is built once for a fixed list of candidates and never changes; what changes between picks is the
@@ -17,6 +18,7 @@
 //! if there is none. Ties are broken at random. A candidate that is ramping up (see [`Candidate::ramp`]) gets that
 //! fraction of its share.
 
+pub mod auto;
 pub mod connections;
 pub mod hash;
 mod kind;
@@ -30,7 +32,7 @@ pub mod score;
 
 use std::sync::Arc;
 
-pub use kind::{PolicyKind, UnknownPolicy};
+pub use kind::{Choice, PolicyKind, UnknownPolicy};
 pub use rotation::Cursor;
 
 /// What a policy may ask of a candidate. Times are in ns.

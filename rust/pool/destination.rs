@@ -13,7 +13,10 @@ use crate::pool::FailoverSpec;
 use crate::pool::breaker::Breaker;
 use crate::pool::hot::{Hot, Slot};
 use crate::pool::sync::{AtomicU8, Ordering};
-use crate::stats::{Counter, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
+use crate::stats::{Counter, ExpiringMean, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
+
+/// Seconds after which what a destination said of its utilisation no longer holds, as gRPC's A58 has it.
+const UTILISATION_EXPIRY: u32 = 180;
 
 /// What the operator wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -144,6 +147,7 @@ pub struct Destination {
     breaker: Breaker,
     admin: AtomicU8,
     health: AtomicU8,
+    utilisation: ExpiringMean<UTILISATION_EXPIRY>,
     id: Arc<str>,
     /// The hash of the id, the same in every process: affinity knows it by this, and ejections are jittered by it.
     salt: u64,
@@ -160,6 +164,7 @@ impl Destination {
             breaker: Breaker::default(),
             admin: AtomicU8::new(Admin::Enabled as u8),
             health: AtomicU8::new(Health::Healthy as u8),
+            utilisation: ExpiringMean::default(),
             salt: xxh64(id.as_bytes()),
             id,
             counts: Counts::default(),
@@ -230,6 +235,16 @@ impl Destination {
     #[inline]
     pub fn failures(&self) -> &FailureEwma {
         &self.hot().failures
+    }
+
+    /// Adds what it says of its own load: 1 is all it can do, more is too much. Finite, at least 0.
+    pub fn report_utilisation(&self, utilisation: f32, now: u64) {
+        self.utilisation.observe(utilisation, now);
+    }
+
+    /// Mean of the utilisation it reported of late; `None` if it did not for 3 minutes.
+    pub fn utilisation(&self, now: u64) -> Option<f32> {
+        self.utilisation.at(now)
     }
 
     /// Latencies of successes; `None` before the first.

@@ -84,6 +84,16 @@ impl Lease {
         true
     }
 
+    /// Ends the lease in success, with what the destination says of its load: 1 is all it can do. False, and nothing
+    /// else, if it had ended.
+    pub fn succeed(&self, utilisation: f32, now: Nanos) -> bool {
+        let first = self.finish(Outcome::Success, now);
+        if first {
+            self.destination().report_utilisation(utilisation, now);
+        }
+        first
+    }
+
     /// Ends the lease in failure, counted under `kind` (64 names a destination). False if it had ended.
     pub fn fail(&self, kind: &str, now: Nanos) -> bool {
         let first = self.finish(Outcome::Failure, now);
@@ -114,6 +124,9 @@ impl Pool {
         hot.release();
         if let Some(bound) = self.bound() {
             bound.release(lease.pick.member);
+        }
+        if let Some(switching) = &self.switching {
+            switching.observe(outcome, lease.started, now);
         }
         let counts = destination.counts();
         match outcome {

@@ -162,6 +162,11 @@ impl Registry {
         self.log.add(now, destination.id(), kind, reason.into());
     }
 
+    /// Records what concerns a pool as a whole.
+    pub(crate) fn noted_of(&self, now: Nanos, pool: &Pool, kind: EventKind, reason: String) {
+        self.log.add(now, pool.id(), kind, reason.into());
+    }
+
     pub(crate) fn cursor(&self, key: CursorKey) -> Arc<Cursor> {
         Arc::clone(self.cursors.lock().entry(key).or_default())
     }

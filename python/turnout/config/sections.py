@@ -29,11 +29,23 @@ Policy = Literal[
     "maglev",
     "rendezvous",
     "adaptive",
+    "auto",
 ]
 POLICIES: tuple[str, ...] = get_args(Policy)
 """The balancing policies of this release."""
 KEYED: tuple[Policy, ...] = ("maglev", "rendezvous")
-"""Those that go by a message's key."""
+"""Those that go by a message's key. ``auto`` does so where a pool has ``key`` or ``bounded_load``."""
+ADJUSTABLE: tuple[Policy, ...] = (
+    "weighted_round_robin",
+    "weighted_random",
+    "weighted_least_connections",
+    "response_time",
+    "prequal",
+    "health_based",
+    "adaptive",
+    "auto",
+)
+"""Those that go by weights, and not by a key that would change its place with them; ``auto`` where it has no key."""
 
 FailoverMode = Literal["automatic", "manual", "off"]
 CachingMode = Literal["auto", "on", "off"]
@@ -106,7 +118,11 @@ class LoadBalancingConfig(Model):
     health_checking: Switch = Field(
         default=True, description="Whether failing destinations are ejected from their pools."
     )
-    dynamic_adjustment: Switch = Field(default=False, description="Whether weights follow the observed load.")
+    dynamic_adjustment: Switch = Field(
+        default=False,
+        description="Whether weights follow what is observed: latency, errors, and utilisation where it is reported. "
+        "For policies that go by weights and not by a message's key.",
+    )
     failover: Switch | None = Field(
         default=None, description="false turns failover off. Default: as routing.failover, which it may not contradict."
     )

@@ -140,17 +140,19 @@ class PoolConfig(Model):
     """Destinations under one balancing policy."""
 
     policy: Policy | None = Field(
-        default=None, description="Balancing policy. Default: routing.load_balancing, or round_robin."
+        default=None,
+        description="Balancing policy. auto: chosen by the shape of the pool and by what is observed. "
+        "Default: routing.load_balancing, or round_robin.",
     )
     key: Annotated[str, BeforeValidator(_path, Annotated[str, Field(pattern=f"^{_PATH.pattern}$")])] | None = Field(
         default=None,
-        description="For maglev and rendezvous: the field (text, bytes or an integer) whose value decides, such as "
-        "message.content.user.id. Messages without it go anywhere, by weight. Default: message.key.",
+        description="For maglev, rendezvous and auto: the field (text, bytes or an integer) whose value decides, such "
+        "as message.content.user.id. Messages without it go anywhere, by weight. Default: message.key.",
     )
     bounded_load: Annotated[float, Field(ge=1, le=100)] | None = Field(
         default=None,
-        description="For maglev and rendezvous: a destination holds at most so many times its share of what the pool "
-        "holds, such as 1.25; what is more goes on to others. Default: no bound.",
+        description="For maglev, rendezvous and auto: a destination holds at most so many times its share of what the "
+        "pool holds, such as 1.25; what is more goes on to others. Default: no bound.",
     )
     destinations: Annotated[
         tuple[Annotated[PoolMember, BeforeValidator(_member, Name | PoolMember)], ...], Field(min_length=1)
