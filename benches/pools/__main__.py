@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from benches.goal import table
 
-from .contenders import OURS, PEERS, POLICIES, Choose, Contender, check, ids, pool_of, selection
+from .contenders import BY_KEY, OURS, PEERS, POLICIES, Choose, Contender, check, cycle_of_keys, ids, pool_of, selection
 from .goals import Results, goals
 from .measure import change, fastest, together
 
@@ -27,10 +26,15 @@ def arguments() -> argparse.Namespace:
 def lease_of(policy: str, count: int) -> Callable[[], object]:
     """Takes a lease and ends it, of a pool in which every destination has been used."""
     pool = pool_of(policy, count)
-    acquire = functools.partial(pool.acquire, key="user-4711") if policy in ("maglev", "rendezvous") else pool.acquire
+    key = cycle_of_keys()
 
-    def hold() -> None:
-        acquire().success()
+    def hold_by_key() -> None:
+        pool.acquire(key=key()).success()
+
+    def hold_any() -> None:
+        pool.acquire().success()
+
+    hold = hold_by_key if policy in BY_KEY else hold_any
 
     for _ in range(min(3 * count, 300_000)):
         hold()

@@ -9,7 +9,6 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use crate::balance::hash::xxh64;
-use crate::pool::FailoverSpec;
 use crate::pool::breaker::Breaker;
 use crate::pool::hot::{Hot, Slot};
 use crate::pool::sync::{AtomicU8, Ordering};
@@ -256,17 +255,6 @@ impl Destination {
     pub(crate) fn observe_latency(&self, latency: u64, now: u64) {
         self.hot().latency.observe(latency, now);
         self.histogram.get_or_init(Box::default).record(latency);
-    }
-
-    /// Reads what a success is about to write.
-    #[inline]
-    pub(crate) fn touch(&self, latency: u64, now: u64, failover: &FailoverSpec) {
-        if let Some(histogram) = self.histogram.get() {
-            histogram.touch(latency);
-        }
-        if failover.counts_rates() {
-            self.breaker.rate().touch(now, failover.rate_window);
-        }
     }
 
     /// Adds a latency under the load there is now.

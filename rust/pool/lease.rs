@@ -115,11 +115,6 @@ impl Pool {
     #[inline]
     fn settle(&self, lease: &Lease, outcome: Outcome, now: Nanos) {
         let destination = lease.destination();
-        if outcome == Outcome::Success {
-            // Among many destinations none of this is in the cache. Read first, it is waited for at once; each atomic
-            // addition below would wait for its own, since none is begun before the last has ended.
-            destination.touch(now.saturating_sub(lease.started), now, self.failover());
-        }
         let hot = destination.hot();
         hot.release();
         if let Some(bound) = self.bound() {

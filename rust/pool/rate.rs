@@ -99,13 +99,6 @@ impl Rate {
             self.buckets[(slice % BUCKETS) as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
-    /// Reads what [`Rate::record`] is about to write, so that it need not be waited for then.
-    #[inline]
-    pub(crate) fn touch(&self, now: Nanos, window: Nanos) {
-        let bucket = &self.buckets[(slice_at(now, window) % BUCKETS) as usize];
-        std::hint::black_box(bucket.load(Ordering::Relaxed)); // relaxed: what is read is not used
-    }
-
     /// The outcomes of the window up to `now`.
     pub fn tally(&self, now: Nanos, window: Nanos) -> Tally {
         let slice = slice_at(now, window);

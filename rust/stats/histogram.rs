@@ -73,17 +73,6 @@ impl Histogram {
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
-    /// Reads what [`Histogram::record`] is about to write, so that its waits for memory are one.
-    #[inline]
-    pub(crate) fn touch(&self, value: u64) {
-        let (octave, sub) = place(value);
-        // Relaxed: what is read is not used.
-        std::hint::black_box(self.sum.load(Ordering::Relaxed));
-        if let Some(buckets) = self.octaves[octave].get() {
-            std::hint::black_box(buckets[sub].load(Ordering::Relaxed));
-        }
-    }
-
     /// The buckets that hold something, from low to high.
     pub fn buckets(&self) -> Vec<Bucket> {
         let mut found = Vec::new();
