@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python conformance theory model lint typecheck simulate
-.PHONY: bench bench-rules bench-peers instructions instructions-baseline fuzz wheel clean lock
+.PHONY: demo test test-rust test-python test-services conformance theory model lint typecheck simulate
+.PHONY: bench bench-rules bench-transports bench-peers instructions instructions-baseline fuzz wheel clean lock
 
 ## demo: route and deliver the 2,000 messages of examples/hub, with a destination that fails and recovers
 demo: .venv/built
@@ -27,6 +27,12 @@ theory:
 
 test-python: .venv/built
 	$(BIN)/pytest -q
+
+## test-services: installs the servers that the tests of transports start, by apt on Debian; Kafka is not among them
+test-services:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
+		redis-server nats-server rabbitmq-server mosquitto
 
 ## conformance: CEL's own conformance suite, with the number passed and what is excepted
 conformance:
@@ -60,6 +66,10 @@ bench: .venv/built
 ## bench-rules: the matcher beside hand-written Python and engines from PyPI; ARGS=--quick, --large or --only mix
 bench-rules: .venv/built .venv-bench/installed
 	PYTHONPATH=python:tests .venv-bench/bin/python -m benches.rules $(ARGS)
+
+## bench-transports: messages a second through a transport beside its bare client, on servers of its own; ARGS=--quick
+bench-transports: .venv/built
+	PYTHONPATH=tests $(BIN)/python benches/transports.py $(ARGS)
 
 ## fuzz: each target of fuzz/ for SECONDS=30; what it finds is in target/fuzz. cargo-fuzz runs them too, on nightly
 SECONDS := 30

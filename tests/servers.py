@@ -80,6 +80,11 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            # What it started has its own time to go, and keeps the port until then.
+            with contextlib.suppress(OSError):
+                while True:
+                    socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                    time.sleep(0.02)
 
     def pause(self) -> None:
         """Stops it from answering; its connections stay."""

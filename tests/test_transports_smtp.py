@@ -16,9 +16,9 @@ import pytest
 import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
+
 from servers import free_port
 from transport_support import made, refusal, send
-
 from turnout.errors import ConfigError
 from turnout.testing import Received, TransportCase, checks_for
 from turnout.testing.conformance import Check, Fault
@@ -44,7 +44,7 @@ class Inbox:
         return self.answers.get("RCPT", "250 OK")
 
     async def handle_DATA(self, server: Any, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        while self.fault == "hanging":
+        while self.fault == "hanging":  # noqa: ASYNC110 - set from another thread
             await asyncio.sleep(0.02)
         if self.fault == "retryable":
             server.transport.abort()

@@ -155,6 +155,8 @@ SCHEMES: dict[str, type[BaseModel]] = {
     "redis": RedisOptions,
     "rediss": RedisOptions,
     "nats": NatsOptions,
+    "amqp": AmqpOptions,
+    "amqps": AmqpOptions,
     "smtp": SmtpOptions,
     "smtps": SmtpOptions,
 }

@@ -31,13 +31,15 @@ async def serve(log: IO[bytes], port: int = 0) -> None:
     """Receives until it is cancelled; prints the port first."""
     from aiohttp import web
 
-    async def take(request: web.BaseRequest) -> web.Response:
+    async def take(request: web.Request) -> web.Response:
         body = await request.read()
         log.write(_noted(request.headers.get("webhook-id", ""), body))
         log.flush()  # it survives this process, which may be killed; a power loss is not its subject
         return web.Response(status=204)
 
-    runner = web.ServerRunner(web.Server(take, client_max_size=_LARGEST))
+    app = web.Application(client_max_size=_LARGEST)
+    app.router.add_route("*", "/{path:.*}", take)
+    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()

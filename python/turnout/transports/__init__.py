@@ -167,6 +167,7 @@ def _optional(module: str, name: str, package: str, extra: str) -> Make:
 
 _webhook = _optional("webhook", "WebhookTransport", "aiohttp", "http")
 _redis = _optional("redis", "RedisTransport", "redis", "redis")
+_amqp = _optional("amqp", "AmqpTransport", "aio_pika", "amqp")
 _smtp = _optional("smtp", "SmtpTransport", "aiosmtplib", "smtp")
 
 SCHEMES: Final[dict[str, Make]] = {
@@ -177,6 +178,8 @@ SCHEMES: Final[dict[str, Make]] = {
     "redis": _redis,
     "rediss": _redis,
     "nats": _optional("nats", "NatsTransport", "nats", "nats"),
+    "amqp": _amqp,
+    "amqps": _amqp,
     "smtp": _smtp,
     "smtps": _smtp,
 }

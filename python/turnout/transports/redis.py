@@ -34,8 +34,10 @@ from .connection import describe
 from .encoding import body_of
 
 _PAUSE: Final = 1.0
-_GROUP: Final = 512
+_GROUP: Final = 128
 """Entries of one pipeline: enough to share the round trip, few enough that no send waits long for its group."""
+_AT_ONCE: Final = 2
+"""Pipelines under way: one is encoded while Redis works on the other."""
 
 
 class RedisTransport:
@@ -47,7 +49,7 @@ class RedisTransport:
             raise ConfigError("a redis: url needs the option `stream`")
         self._options = target.options
         self._url = target.url_with_password()
-        self._entries = Batches(self._write, limit=_GROUP)
+        self._entries = Batches(self._write, limit=_GROUP, at_once=_AT_ONCE)
         self._client: client.Redis | None = None
 
     def open(self) -> None:
