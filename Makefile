@@ -28,11 +28,11 @@ theory:
 test-python: .venv/built
 	$(BIN)/pytest -q
 
-## test-services: installs the servers that the tests of transports start, by apt on Debian; Kafka is not among them
+## test-services: installs the servers that the tests of transports start, by apt on Debian
 test-services:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
-		redis-server nats-server rabbitmq-server mosquitto
+		redis-server nats-server rabbitmq-server
 
 ## conformance: CEL's own conformance suite, with the number passed and what is excepted
 conformance:

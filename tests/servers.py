@@ -129,14 +129,3 @@ def rabbitmq_server(directory: Path) -> Server:
     path = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
     program("rabbitmq-server")
     return Server([str(path)], port, directory, environment)
-
-
-def mosquitto(directory: Path) -> Server:
-    port = free_port()
-    path = program("mosquitto")
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "conf").write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {directory}/\n"
-        "max_queued_messages 0\nuser root\n"
-    )
-    return Server([path, "-c", str(directory / "conf")], port, directory)

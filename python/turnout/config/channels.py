@@ -134,13 +134,6 @@ class AmqpOptions(ChannelOptions):
     routing_key: Annotated[str, Field(max_length=255)] = Field(description="Routing key, or the queue's name.")
 
 
-class MqttOptions(ChannelOptions):
-    """``mqtt:`` and ``mqtts:``: a topic of an MQTT 5 broker, at quality of service 1."""
-
-    topic: Text = Field(description="The topic.")
-    retain: Switch = Field(default=False, description="Whether the broker keeps the last message for later comers.")
-
-
 class FreeOptions(BaseModel):
     """Any options: of a transport of one's own that has no model for them."""
 
