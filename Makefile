@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python conformance theory model lint typecheck simulate
-.PHONY: bench bench-rules bench-pools bench-peers instructions instructions-baseline fuzz wheel clean lock
+.PHONY: demo test test-rust test-python test-services conformance theory model lint typecheck simulate
+.PHONY: bench bench-rules bench-pools bench-peers bench-transports instructions instructions-baseline fuzz wheel clean lock
 
 ## demo: route and deliver the 2,000 messages of examples/hub, with a destination that fails and recovers
 demo: .venv/built
@@ -27,6 +27,12 @@ theory:
 
 test-python: .venv/built
 	$(BIN)/pytest -q
+
+## test-services: installs the servers that the tests of transports start, by apt on Debian
+test-services:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
+		redis-server nats-server rabbitmq-server
 
 ## conformance: CEL's own conformance suite, with the number passed and what is excepted
 conformance:
@@ -66,6 +72,10 @@ bench-rules: .venv/built .venv-bench/installed
 bench-pools: .venv/built .venv-bench-pools/installed
 	PYTHONPATH=python .venv-bench-pools/bin/python -m benches.pools $(ARGS)
 	cargo run --locked --quiet --release --manifest-path benches/pools/peers/Cargo.toml --target-dir target/pool-peers
+
+## bench-transports: messages a second through a transport beside its bare client, on servers of its own; ARGS=--quick
+bench-transports: .venv/built
+	PYTHONPATH=tests $(BIN)/python benches/transports.py $(ARGS)
 
 ## fuzz: each target of fuzz/ for SECONDS=30; what it finds is in target/fuzz. cargo-fuzz runs them too, on nightly
 SECONDS := 30

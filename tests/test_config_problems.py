@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from turnout import errors
-from turnout.config import load_text
+from turnout.config import SCHEMES, load_text
 
 POOL = "  pools: {p: {destinations: [x]}}\n  destinations: {x: {}}\n"
 
@@ -18,6 +18,8 @@ def said(text: str) -> list[str]:
         return str(error).splitlines()
     return []
 
+
+KNOWN = ", ".join(f"{one}:" for one in SCHEMES)
 
 SHAPE = {
     "unknown key, near": (
@@ -230,12 +232,12 @@ SHAPE = {
         ],
     ),
     "unknown scheme": (
-        'message_router: {destinations: {a: {url: "https://example.org"}}}',
-        ["router.yaml:1:42: message_router.destinations.a.url: unknown scheme 'https'; known: callable:, spool:"],
+        'message_router: {destinations: {a: {url: "gopher://example.org"}}}',
+        [f"router.yaml:1:42: message_router.destinations.a.url: unknown scheme 'gopher'; known: {KNOWN}"],
     ),
     "url without scheme": (
         "message_router: {destinations: {a: {url: inbox}}}",
-        ["router.yaml:1:42: message_router.destinations.a.url: a url starts with its scheme; known: callable:, spool:"],
+        [f"router.yaml:1:42: message_router.destinations.a.url: a url starts with its scheme; known: {KNOWN}"],
     ),
     "url of nothing": (
         "message_router: {destinations: {a: {url: 'spool:'}}}",

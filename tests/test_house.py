@@ -23,9 +23,11 @@ ALLOWED = {
     "reports": set(),
     "results": {"reports"},
     "message": set(),
-    "transports": {"message"},
+    "security": set(),
+    "transports": {"config", "message", "security"},
+    "testing": {"message", "transports"},
     "delivery": {"_core", "config", "message", "transports", "reports"},
-    "health": {"config"},
+    "health": {"config", "security"},
     "router": {"_core", "config", "delivery", "health", "reports", "transports"},
     "optimizer": {"results", "reports", "_core"},
     "simulation": {"_core", "config", "reports"},
@@ -119,3 +121,9 @@ def test_the_schemes_a_configuration_may_name_are_those_there_is_a_transport_for
     from turnout import config, transports
 
     assert set(config.SCHEMES) == set(transports.SCHEMES)
+
+
+def test_a_transport_that_needs_a_package_of_its_own_is_imported_only_when_it_is_used() -> None:
+    script = "import sys, turnout, turnout.router, turnout.transports; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"aiohttp", "redis", "nats", "aiosmtplib", "aio_pika"} & set(modules)

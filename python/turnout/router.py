@@ -25,7 +25,7 @@ from .delivery import DeadLetters, Deliverer, Delivery, Ledger
 from .errors import ConfigError, MessageError, RuleError, TurnoutError
 from .health import Check, Health, HealthCheck, HealthChecks
 from .reports import Event, Explanation, Stats
-from .transports import DEFAULT_THREADS, Function, Transports
+from .transports import DEFAULT_THREADS, Function, Target, Transports
 
 _log = logging.getLogger("turnout")
 
@@ -80,7 +80,7 @@ class Router(_core.Router):
         self._code = code
         self._custom = {}
         self._custom_failures = {}
-        self._transports = Transports(_urls(loaded))
+        self._transports = Transports(_targets(loaded))
         self._deliverer = Deliverer(self, loaded, self._transports, decide=self._decide, seed=seed)
         self._health = HealthChecks(self.set_health, _checks(loaded), seed=seed)
         return self
@@ -127,7 +127,7 @@ class Router(_core.Router):
             raise _located(loaded, (error, *error.others)) from None
         self.config = loaded
         self._health.replace(checks)
-        self._transports.update(_urls(loaded))
+        self._transports.update(_targets(loaded))
         self._deliverer.reconfigure(loaded)
         return generation
 
@@ -373,8 +373,14 @@ def _code(
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _urls(config: RouterConfig) -> dict[str, str | None]:
-    return {name: destination.resolved_url() for name, destination in config.destinations.items()}
+def _targets(config: RouterConfig) -> dict[str, Target | None]:
+    """Where each destination's transport sends; None for one that only decides."""
+    found: dict[str, Target | None] = {}
+    for name, one in config.destinations.items():
+        url = one.resolved_url()
+        secret = None if one.secret is None else one.secret.get_secret_value()
+        found[name] = None if url is None else Target(name, url, one.resolved_options(), secret)
+    return found
 
 
 def _checks(config: RouterConfig) -> dict[str, HealthCheckConfig]:
