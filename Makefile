@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python conformance theory model lint typecheck simulate
-.PHONY: bench bench-rules bench-peers instructions instructions-baseline fuzz wheel clean lock
+.PHONY: demo test test-rust test-python torture conformance theory model lint typecheck simulate
+.PHONY: bench bench-delivery bench-rules bench-peers instructions instructions-baseline fuzz wheel clean lock
 
 ## demo: route and deliver the 2,000 messages of examples/hub, with a destination that fails and recovers
 demo: .venv/built
@@ -27,6 +27,14 @@ theory:
 
 test-python: .venv/built
 	$(BIN)/pytest -q
+
+## torture: nothing accepted is lost in 1,000 kills of a process with an outbox
+torture: .venv/built
+	TURNOUT_KILLS=1000 $(BIN)/pytest -q tests/test_outbox_kills.py
+
+## bench-delivery: messages a second through dispatch and accept, with and without the outbox
+bench-delivery: .venv/built
+	$(BIN)/python benches/deliveries.py
 
 ## conformance: CEL's own conformance suite, with the number passed and what is excepted
 conformance:

@@ -43,6 +43,8 @@ def delivery_of(job: Job, elapsed: float) -> Delivery:
 def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
     """The dead letters of a message: one if it was not delivered, else one for each branch of it that failed."""
     at = time.time()
+    if delivery.status == "kept":
+        return []
     if delivery.status != "delivered":
         pools = job.plan.pools if job.plan is not None else ()
         return [
@@ -81,7 +83,7 @@ def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
             elapsed=delivery.elapsed,
         )
         for branch in delivery.branches
-        if branch.status != "delivered"
+        if branch.status != "delivered" and branch.status != "kept"
     ]
 
 
