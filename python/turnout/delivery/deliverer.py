@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import dataclasses
 import logging
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
@@ -38,7 +38,7 @@ from .ledger import Counts, Ledger
 from .limits import TimeIsUpError
 from .outbox import Outbox
 from .outbox_codec import decode
-from .records import DeadLetter, Delivery, Reason, Status
+from .records import DeadLetter, Delivery, Reason
 from .settings import DeliverySettings
 from .settlement import delivery_of, letters_of
 
@@ -113,15 +113,19 @@ class Deliverer:
                 used.
         """
         self._use_loop(asyncio.get_running_loop())
-        self.transports.open()
+        if self._outbox is not None and not self._open:
+            self.dead_letters.replace(await asyncio.to_thread(self._outbox.open))
+        try:
+            self.transports.open()
+        except BaseException:
+            if self._outbox is not None and not self._open:
+                await self._outbox.close()
+            raise
         self._attempts.limits.stopped = False
         self._accepting = True
         if self._outbox is not None and not self._open:
-            self.dead_letters.replace(await asyncio.to_thread(self._outbox.open))
             self._open = True
-            left_over = await asyncio.to_thread(lambda outbox: list(outbox.left_over()), self._outbox)
-            self._outbox.begin()
-            self._resuming = asyncio.create_task(self._resume(left_over))
+            self._resuming = asyncio.create_task(self._resume(self._outbox))
 
     async def dispatch(self, message: object) -> Delivery:
         """Accepts, delivers and settles a message; says what became of it, whether it was delivered or not.
@@ -133,7 +137,8 @@ class Deliverer:
             DeliveryError: nothing is accepted now: kind ``closed``, ``dead_letters_full`` or ``wrong_loop``.
         """
         job = self._read(message)
-        if self._outbox is not None and (settled := self._repeated(job, self._outbox)) is not None:
+        if self._outbox is not None and (settled := self._outbox.repeated(job)) is not None:
+            self._counts.repeated += 1
             return await settled
         await self._enter(job)
         try:
@@ -159,7 +164,8 @@ class Deliverer:
             MessageError, DeliveryError: as :meth:`dispatch`.
         """
         job = self._read(message)
-        if self._outbox is not None and (settled := self._repeated(job, self._outbox)) is not None:
+        if self._outbox is not None and (settled := self._outbox.repeated(job)) is not None:
+            self._counts.repeated += 1
             settled.cancel()
             return job.id
         await self._enter(job)
@@ -233,7 +239,9 @@ class Deliverer:
         try:
             if loop is not self._loop:
                 self._use_loop(loop)
-            if not self._accepting or not self._open:
+            if not self._open:
+                raise DeliveryError("closed", "the router has not started, and so its outbox is not open")
+            if not self._accepting:
                 raise _closed()
             if self.dead_letters.full:
                 raise DeliveryError(
@@ -279,50 +287,40 @@ class Deliverer:
                 self._counts.refused += 1
             raise
 
-    def _repeated(self, job: Job, outbox: Outbox) -> asyncio.Future[Delivery] | None:
-        """What becomes of a message of an id that was accepted before; None if it was not."""
-        settled: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
-        if job.id in outbox.unsettled:
-            first = outbox.unsettled[job.id]
-            if first is None:
-                detail = "it is in the outbox from an earlier run, and its turn has not come"
-                settled.set_result(_delivery(job, "kept", detail))
-            else:
-                first.waiters.append(settled)
-        elif outbox.delivered_before(job.id):
-            settled.set_result(_delivery(job, "delivered", "a message of this id was delivered before"))
-        else:
-            return None
-        self._counts.repeated += 1
-        return settled
-
-    async def _resume(self, left_over: list[tuple[Row, frozenset[str]]]) -> None:
+    async def _resume(self, outbox: Outbox) -> None:
         """Brings messages of earlier runs to the lanes, as there is room for them."""
-        outbox = self._outbox
-        if outbox is None:
-            return
-        loop = asyncio.get_running_loop()
-        for row, took in left_over:
-            self._brought += 1
-            job = Job(row.id, row.body, row.priority, self._brought, row.expires)
-            job.seq, job.tried, job.took = row.seq, row.tried, took
-            job.expires = min(row.expires or float("inf"), row.accepted + outbox.settings.max_age)
-            try:
-                if not self._room.try_take():
-                    await self._room.take(job.priority, job.number)
-            except DeliveryError:  # closed; the rest stays in the file
-                return
-            if not self._accepting:
-                self._room.release()
-                return
-            outbox.unsettled[job.id] = job
-            self._accept(job, loop)
-            try:
-                job.message = decode(row.body)
-            except Exception as error:  # noqa: BLE001 - written by other hands; the rest must go on
-                self._give_up(job, "unreadable", f"its body in the outbox cannot be read: {text_of(error)}")
-            else:
-                self._turns.queue(job.priority, job.number, job)
+        after = 0
+        try:
+            while page := await asyncio.to_thread(outbox.left_over, after):
+                for row, took in page:
+                    if not await self._resume_one(outbox, row, took):
+                        return
+                after = page[-1][0].seq
+        except sqlite3.Error as error:
+            _log.error("outbox: messages of earlier runs cannot be read, and stay there: %s", error)
+
+    async def _resume_one(self, outbox: Outbox, row: Row, took: frozenset[str]) -> bool:
+        """Accepts a message of an earlier run anew; False if the router is closed, and it stays where it is."""
+        self._brought += 1
+        job = Job(row.id, row.body, row.priority, self._brought, row.expires)
+        job.seq, job.tried, job.took = row.seq, row.tried, took
+        job.expires = min(row.expires or float("inf"), row.accepted + outbox.settings.max_age)
+        try:
+            await self._room.take(job.priority, job.number)
+        except DeliveryError:
+            return False
+        if not self._accepting:
+            self._room.release()
+            return False
+        outbox.unsettled[job.id] = job
+        self._accept(job, asyncio.get_running_loop())
+        try:
+            job.message = decode(row.body)
+        except Exception as error:  # noqa: BLE001 - written by other hands; the rest must go on
+            self._give_up(job, "unreadable", f"its body in the outbox cannot be read: {text_of(error)}")
+        else:
+            self._turns.queue(job.priority, job.number, job)
+        return True
 
     async def _wait_for_room(self, job: Job) -> None:
         try:
@@ -482,10 +480,7 @@ class Deliverer:
         if job.delivery is not None:  # given up at close, while an attempt went on
             return job.delivery
         elapsed = asyncio.get_running_loop().time() - job.started
-        delivery = delivery_of(job, elapsed)
-        if self._outbox is not None and delivery.status != "delivered" and _was_closed(job):
-            delivery = dataclasses.replace(delivery, status="kept")
-        job.delivery = delivery
+        delivery = job.delivery = delivery_of(job, elapsed, outbox=self._outbox is not None)
         letters = letters_of(job, delivery) if delivery.status != "delivered" or delivery.branches else []
         job.runs.clear()  # runs know their job: a cycle, which the garbage collector would have to find
         del self._unsettled[job.number]
@@ -530,15 +525,6 @@ class Deliverer:
         except TimeoutError:
             return False
         return True
-
-
-def _was_closed(job: Job) -> bool:
-    """Whether the end of the router is what ended it."""
-    return job.reason == "closed" or any(run.reason == "closed" for run in job.runs)
-
-
-def _delivery(job: Job, status: Status, detail: str) -> Delivery:
-    return Delivery(job.id, status, None, None, None, None, (), None, detail, None, 0.0)
 
 
 def _closed() -> DeliveryError:

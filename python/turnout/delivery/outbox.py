@@ -28,7 +28,7 @@ from ..errors import ConfigError, DeliveryError
 from .jobs import Job
 from .outbox_codec import decode_letter, encode, encode_letter
 from .outbox_file import Batch, Damage, OutboxFile, Row
-from .records import DeadLetter
+from .records import DeadLetter, Delivery, Status
 from .settings import OutboxSettings
 
 _AGAIN: Final = 0.5
@@ -52,6 +52,7 @@ class Outbox:
         self._sizes: dict[int, int] = {}
         self._bytes = 0
         self._known: dict[str, tuple[int, float]] = {}
+        self._last = 0
         self._next = self._next_letter = self._next_known = 1
         self._file: OutboxFile | None = None
         self._thread: threading.Thread | None = None
@@ -75,7 +76,7 @@ class Outbox:
             if file.damage is not None:
                 _log.error("%s", file.damage)
             file.started()
-            found = file.unsettled()
+            found, self._last = file.unsettled(), file.last()
             letters = [(number, decode_letter(body)) for number, body in file.dead()]
             known = file.known()
         except sqlite3.Error as error:
@@ -90,21 +91,16 @@ class Outbox:
         self._next_known = max([number for number, _, _ in known], default=0) + 1
         self._file, self._closing, self._problem = file, False, None
         self._thread = threading.Thread(target=self._write, args=(file,), name="turnout-outbox", daemon=True)
+        self._thread.start()
         return letters
 
-    def left_over(self) -> Iterable[tuple[Row, frozenset[str]]]:
-        """The messages of earlier runs, in the order they were accepted. To be read before :meth:`begin`."""
-        if self._file is None:
-            return
-        after = 0
-        while page := self._file.rows(after, _PAGE):
-            yield from page
-            after = page[-1][0].seq
+    def left_over(self, after: int) -> list[tuple[Row, frozenset[str]]]:
+        """The next messages of earlier runs, numbered above ``after``; none when all were read. Blocks for the disk.
 
-    def begin(self) -> None:
-        """Starts the writer."""
-        if self._thread is not None and not self._thread.is_alive():
-            self._thread.start()
+        Raises:
+            sqlite3.Error: they cannot be read; they stay in the file.
+        """
+        return [] if self._file is None else self._file.rows(after, self._last, _PAGE)
 
     async def close(self) -> None:
         """Writes what is to be written and lets go of the file."""
@@ -114,11 +110,24 @@ class Outbox:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        if thread.is_alive():
-            await asyncio.to_thread(thread.join)
-        elif self._file is not None:
-            self._file.close()
+        await asyncio.to_thread(thread.join)
         self._file = None
+
+    def repeated(self, job: Job) -> asyncio.Future[Delivery] | None:
+        """What becomes of a message of an id that was accepted before; None if it was not."""
+        settled: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+        if job.id in self.unsettled:
+            first = self.unsettled[job.id]
+            if first is None:
+                detail = "it is in the outbox from an earlier run, and its turn has not come"
+                settled.set_result(_delivery(job, "kept", detail))
+            else:
+                first.waiters.append(settled)
+        elif self.delivered_before(job.id):
+            settled.set_result(_delivery(job, "delivered", "a message of this id was delivered before"))
+        else:
+            return None
+        return settled
 
     def delivered_before(self, name: str) -> bool:
         """Whether a message of that id was delivered within the window."""
@@ -300,3 +309,7 @@ def _tell(waiters: list[asyncio.Future[None]], error: DeliveryError | None) -> N
 
 def _full(why: str) -> DeliveryError:
     return DeliveryError("outbox_full", f"the outbox takes nothing new: {why}; deliveries go on, try again later")
+
+
+def _delivery(job: Job, status: Status, detail: str) -> Delivery:
+    return Delivery(job.id, status, None, None, None, None, (), None, detail, None, 0.0)

@@ -14,13 +14,14 @@ Invariants:
 - Beside it lies a reserve, a file of 4 MB: a delete needs room too. When the disk is full the reserve is given up, so
   that ends can still be written, and nothing is added until there is room for it again.
 
-Not for threads: whoever has it calls it from one at a time.
+Of one thread at a time, but for :meth:`OutboxFile.rows`, which may be called beside the writer.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -63,7 +64,7 @@ class Row(NamedTuple):
     body: bytes
     """The message, by ``outbox_codec``."""
     tried: int
-    """Attempts made in earlier runs, as far as is known."""
+    """Attempts in earlier runs: those that failed, and one for each end of a run, as one may have been under way."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class Damage:
         more = "" if self.certain else "; the list of ids is damaged too, so there may be more"
         return (
             f"the outbox was damaged ({self.problem}) and is kept as {self.kept_as}: {self.salvaged} unsettled "
-            f"messages saved, {len(self.gone)} gone{f' ({gone})' if gone else ''}{more}; {self.letters_gone} dead letters gone"
+            f"messages saved, {len(self.gone)} gone{f' ({gone})' if gone else ''}{more}; "
+            f"{self.letters_gone} dead letters gone"
         )
 
 
@@ -127,6 +129,7 @@ class OutboxFile:
                 its directory cannot be written.
         """
         self.path = path
+        self._lock = threading.Lock()
         self.damage: Damage | None = None
         try:
             self._db, problem = _opened(path)
@@ -139,17 +142,16 @@ class OutboxFile:
         except OSError as error:
             raise ConfigError(f"outbox {path}: its damaged file cannot be put aside: {error}") from error
 
-    def rows(self, after: int, limit: int) -> list[tuple[Row, frozenset[str]]]:
-        """The next unsettled messages after ``after``, by their number, with the pools that have them already."""
-        found = [_row(row) for row in self._db.execute(
-            f"SELECT {_COLUMNS} FROM message WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 - our own names
-                (after, limit)
-        )]  # fmt: skip
+    def rows(self, after: int, last: int, limit: int) -> list[tuple[Row, frozenset[str]]]:
+        """Unsettled messages numbered above ``after`` and up to ``last``, in order, with the pools that have them."""
+        query = f"SELECT {_COLUMNS} FROM message WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - ours
         pools: dict[int, list[str]] = {}
-        if found:
-            span = (found[0].seq, found[-1].seq)
-            for seq, pool in self._db.execute("SELECT seq, pool FROM took WHERE seq BETWEEN ? AND ?", span):
-                pools.setdefault(seq, []).append(pool)
+        with self._lock:
+            found = [_row(row) for row in self._db.execute(query, (after, last, limit))]
+            if found:
+                span = (found[0].seq, found[-1].seq)
+                for seq, pool in self._db.execute("SELECT seq, pool FROM took WHERE seq BETWEEN ? AND ?", span):
+                    pools.setdefault(seq, []).append(pool)
         return [(row, frozenset(pools.get(row.seq, ()))) for row in found]
 
     def unsettled(self) -> list[tuple[int, str, int]]:
@@ -164,13 +166,20 @@ class OutboxFile:
         """Number, id and time of delivery (Unix seconds) of messages delivered lately."""
         return self._db.execute("SELECT number, id, at FROM known ORDER BY number").fetchall()
 
+    def last(self) -> int:
+        """The number of the last message in the file; 0 if there is none."""
+        return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()[0])
+
     def write(self, batch: Batch) -> None:
         """Writes all of the batch, or nothing; on disk when it returns.
 
         Raises:
             sqlite3.Error: nothing of it was written; a full disk is an ``OperationalError``.
         """
-        db = self._db
+        with self._lock:
+            self._write(self._db, batch)
+
+    def _write(self, db: sqlite3.Connection, batch: Batch) -> None:
         db.execute("BEGIN IMMEDIATE")
         try:
             db.executemany(_INSERT, [(*row[:6], _row_crc(row), row.tried) for row in batch.added])
