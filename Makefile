@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python test-services conformance theory model lint typecheck simulate
-.PHONY: bench bench-rules bench-pools bench-peers bench-transports instructions instructions-baseline fuzz wheel clean lock
+.PHONY: demo test test-rust test-python test-services torture conformance theory model lint typecheck simulate
+.PHONY: bench bench-delivery bench-rules bench-pools bench-peers bench-transports instructions instructions-baseline
+.PHONY: fuzz wheel clean lock
 
 ## demo: route and deliver the 2,000 messages of examples/hub, with a destination that fails and recovers
 demo: .venv/built
@@ -33,6 +34,14 @@ test-services:
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
 		redis-server nats-server rabbitmq-server
+
+## torture: nothing accepted is lost in 1,000 kills of a process with an outbox
+torture: .venv/built
+	TURNOUT_KILLS=1000 $(BIN)/pytest -q tests/test_outbox_kills.py
+
+## bench-delivery: messages a second through dispatch and accept, with and without the outbox
+bench-delivery: .venv/built
+	$(BIN)/python benches/deliveries.py
 
 ## conformance: CEL's own conformance suite, with the number passed and what is excepted
 conformance:

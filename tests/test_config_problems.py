@@ -44,15 +44,6 @@ SHAPE = {
             "router.yaml:3:24: message_router.destinations.url.wieght: unknown key; did you mean 'weight'?",
         ],
     ),
-    "outbox is not of this release": (
-        "message_router:\n  outbox: {path: o.db}\n",
-        [
-            (
-                "router.yaml:2:3: message_router.outbox: unknown key; known keys: routing, load_balancing, failover, "
-                "optimization, performance, quality, retries, dead_letters, rules, urgent, default, pools, ..."
-            )
-        ],
-    ),
     "second key at the top": (
         "message_router: {}\nother: 1\n",
         ["router.yaml:2:1: other: unknown key; everything stands below 'message_router'"],

@@ -120,6 +120,7 @@ class Router(_core.Router):
         else:
             loaded = load_dict(config, code=self._code)
         _check_disabled(loaded)
+        self._deliverer.check(loaded)
         checks = self._health.prepare(_checks(loaded))
         try:
             generation = self._reload(core_spec(loaded))
@@ -241,7 +242,8 @@ class Router(_core.Router):
             raise
 
     async def close(self, drain: float = 30.0) -> None:
-        """Accepts nothing more, settles what was accepted for up to ``drain`` seconds, dead-letters the rest."""
+        """Accepts nothing more, settles what was accepted for up to ``drain`` seconds, dead-letters the rest; with an
+        outbox the rest stays there, and the next start goes on with it."""
         try:
             await self._deliverer.close(drain)
         finally:

@@ -307,6 +307,31 @@ class DeadLetterConfig(Model):
     )
 
 
+class OutboxConfig(Model):
+    """The file that keeps accepted messages until they are settled, through the end of the process."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
+        description="The SQLite file, made if it is not there; its directory must exist. Of one process at a time."
+    )
+    max_bytes: Count = Field(
+        default=1 << 30, ge=1, le=1 << 50, description="Bytes of unsettled messages; beyond them new ones are refused."
+    )
+    max_messages: Count = Field(
+        default=1_000_000, ge=1, le=100_000_000, description="Unsettled messages; beyond them new ones are refused."
+    )
+    max_age: PositiveDuration = Field(
+        default=7 * 86_400.0, description="A message accepted longer ago than this when the router starts expires."
+    )
+    window: Duration = Field(
+        default=600.0,
+        description="For how long a delivered message's id is remembered, so that a repeat is not delivered; "
+        "0: not at all.",
+    )
+    max_ids: Count = Field(
+        default=100_000, ge=1, le=100_000_000, description="Ids remembered at most, the latest; also in memory."
+    )
+
+
 class QualityConfig(Model):
     """How failures are met, and what is measured."""
 
