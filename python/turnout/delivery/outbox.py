@@ -299,7 +299,7 @@ def _tell(waiters: list[asyncio.Future[None]], error: DeliveryError | None) -> N
             if error is None:
                 waiter.set_result(None)
             else:
-                waiter.set_exception(DeliveryError(error.kind, str(error)))
+                waiter.set_exception(DeliveryError(*error.args))
 
     try:
         waiters[0].get_loop().call_soon_threadsafe(tell)

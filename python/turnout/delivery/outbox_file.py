@@ -12,7 +12,7 @@ Invariants:
 - A damaged file is never written to nor deleted: it is renamed, and what can be read of it goes to a new one. What was
   in a damaged or cut write-ahead log is an exception: SQLite goes back to the last sound transaction and does not tell.
 - Beside it lies a reserve, a file of 4 MB: a delete needs room too. When the disk is full the reserve is given up, so
-  that ends can still be written, and nothing is added until there is room for it again.
+  that ends can still be written, and nothing is added until there is room for it again; the file shrinks to make it.
 
 Of one thread at a time, but for :meth:`OutboxFile.rows`, which may be called beside the writer.
 """
@@ -34,6 +34,8 @@ from ..errors import ConfigError
 LAYOUT: Final = 1
 _RESERVE: Final = 4 << 20
 """Bytes. Above what a checkpoint may add to the file: the log is brought in at 1 MB, or after one transaction."""
+_STEP: Final = 128
+"""Pages (of 4 KB) given back to the disk at once."""
 _APPLICATION: Final = 0x7475726E  # "turn", so that a file of another program is told from ours
 _TABLES: Final = """
 CREATE TABLE message(seq INTEGER PRIMARY KEY, id TEXT NOT NULL, priority INTEGER NOT NULL, accepted REAL NOT NULL,
@@ -199,7 +201,26 @@ class OutboxFile:
             raise
 
     def reserved(self) -> bool:
-        """Whether the reserve is there, after making it if there is room."""
+        """Whether the reserve is there, after making it if there is room or the file can shrink."""
+        return self._made() or (self._shrunk() and self._made())
+
+    def _shrunk(self) -> bool:
+        """Gives pages that hold nothing back to the disk, a few at a time: each step needs room in the log itself."""
+        try:
+            with self._lock:
+                before, free = -1, self._free()
+                while free not in (0, before):
+                    self._db.execute(f"PRAGMA incremental_vacuum({_STEP})").fetchall()
+                    before, free = free, self._free()
+                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error:
+            return False
+        return True
+
+    def _free(self) -> int:
+        return int(self._db.execute("PRAGMA freelist_count").fetchone()[0])
+
+    def _made(self) -> bool:
         try:
             if not self._reserve.exists() or self._reserve.stat().st_size < _RESERVE:
                 with self._reserve.open("wb") as file:
@@ -338,6 +359,7 @@ def _prepared(db: sqlite3.Connection, path: Path) -> str | None:
     application, layout = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application == 0 and layout == 0 and tables == 0:
+        db.execute("PRAGMA auto_vacuum=INCREMENTAL")
         _begin(db)
         for statement in _TABLES.split(";"):
             db.execute(statement)
