@@ -341,7 +341,8 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, str | None]:
             raise ConfigError(
                 f"outbox {path}: another process uses it (or another router of this one); give each its own file"
             ) from error
-        if code not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_ERROR):
+        # 0: not SQLite's word but Python's, of text that is no UTF-8.
+        if code not in (0, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_ERROR):
             db.close()
             raise
         return db, str(error)
