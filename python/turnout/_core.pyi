@@ -4,7 +4,7 @@ Everything here is safe to call from any number of threads at once, with or with
 as floats; ids are strings. Exceptions are those of :mod:`turnout.errors`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, final
 
@@ -15,7 +15,7 @@ from typing_extensions import disjoint_base
 from .errors import MessageError, RuleError, TurnoutError
 
 __all__ = [
-    "Decision", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__", "rule_errors",
+    "Decision", "EventLog", "EventWatch", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__", "rule_errors",
     "simulate",
 ]  # fmt: skip
 
@@ -375,6 +375,27 @@ class Histogram:
     def count(self) -> int:
         """Latencies recorded."""
 
+@final
+class EventLog:
+    """What happened to a router's destinations: the last 1,024 events, numbered from 1 without gaps."""
+
+    @property
+    def last(self) -> int:
+        """Number of the last event; 0 before the first."""
+    def since(self, seq: int) -> list[dict[str, Any]]:
+        """Events with a number above ``seq`` that are kept; `turnout.reports.Event` has the keys."""
+    def next(self, seq: int, size: int) -> tuple[dict[str, Any], int] | None:
+        """The first event above ``seq`` for an observer that may be ``size`` behind, and how many it missed so."""
+    def watch(self, wake: Callable[[], object]) -> EventWatch:
+        """Starts a thread that calls ``wake``; it ends with the last reference to the watch."""
+
+@final
+class EventWatch:
+    """Somebody who waits for events."""
+
+    def ask(self, seq: int) -> None:
+        """Asks for one wake, as soon as there is an event above ``seq``."""
+
 @disjoint_base
 class Router:
     """Decisions of a router; :class:`turnout.Router` extends it. Names with an underscore are for it alone."""
@@ -456,8 +477,8 @@ class Router:
         """State and counts of each destination; `turnout.reports.DestinationStats` has the keys."""
     def _pools(self) -> list[dict[str, Any]]:
         """Members and health of each pool; `turnout.reports.PoolStats` has the keys."""
-    def _events(self, since: int = 0) -> list[dict[str, Any]]:
-        """Changes of state with a number above ``since``, of the last 1,024; `turnout.reports.Event` has the keys."""
+    def _event_log(self) -> EventLog:
+        """What happened to the destinations of this router, of all its generations."""
     def _stats(self) -> dict[str, Any]:
         """``generation``, ``decisions``, ``no_route``, ``by_rule`` (counts by id), ``decision_p50`` and
         ``decision_p99`` in seconds, of one decision in 32; None before the first; ``cache``:

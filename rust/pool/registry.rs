@@ -121,6 +121,11 @@ impl Registry {
         self.log.since(seq)
     }
 
+    /// What happened to the destinations.
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
     /// Number of changes so far.
     #[inline]
     pub fn epoch(&self) -> u64 {

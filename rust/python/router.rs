@@ -15,10 +15,11 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::decision::{self, Decision, Plan};
 use super::errors::{build_error, config_error, match_error, no_destination, no_route, read_error, turnout_error};
+use super::events::EventLog;
 use super::lease::Lease;
 use super::message::{Keys, check, with_message};
 use super::pool::{destination_state, known};
-use super::{Dice, now, seconds, spec, unix_seconds};
+use super::{Dice, now, seconds, spec};
 use crate::message::json::Check;
 use crate::pool::{Nanos, Registry};
 use crate::router::{Asked, CLASSIFICATIONS, Choice, Mode, Origin, Plan as Fixed, Resolution, Snapshot, Target};
@@ -386,19 +387,8 @@ impl Router {
         PyList::new(py, pools.collect::<PyResult<Vec<_>>>()?)
     }
 
-    #[pyo3(signature = (since = 0))]
-    fn _events<'py>(&self, py: Python<'py>, since: u64) -> PyResult<Bound<'py, PyList>> {
-        let events = self.registry.events_since(since).events;
-        let events = events.iter().map(|event| {
-            let dict = PyDict::new(py);
-            dict.set_item("seq", event.seq)?;
-            dict.set_item("at", unix_seconds(event.at))?;
-            dict.set_item("destination", event.destination.as_ref())?;
-            dict.set_item("kind", event.kind.as_str())?;
-            dict.set_item("reason", event.reason.as_ref())?;
-            Ok(dict)
-        });
-        PyList::new(py, events.collect::<PyResult<Vec<_>>>()?)
+    fn _event_log(&self) -> EventLog {
+        EventLog::new(&self.registry)
     }
 
     fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
