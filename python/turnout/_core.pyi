@@ -15,8 +15,8 @@ from typing_extensions import disjoint_base
 from .errors import MessageError, RuleError, TurnoutError
 
 __all__ = [
-    "Decision", "EventLog", "EventWatch", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__", "rule_errors",
-    "simulate",
+    "Decision", "EventLog", "EventWatch", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__",
+    "rule_errors", "simulate",
 ]  # fmt: skip
 
 __version__: str
@@ -66,7 +66,7 @@ class Decision:
     @property
     def reason(self) -> str:
         """Why this destination: the policy's name, no_key (the policy goes by key and the message has none),
-        only_choice, spilled, degraded, panic, probe, pinned or dead_letter.
+        operator (another was failed over to it), only_choice, spilled, degraded, panic, probe, pinned or dead_letter.
         """
     @property
     def propensity(self) -> float | None:
@@ -473,6 +473,10 @@ class Router:
         """Sets what the operator wants: enabled, draining or disabled. ConfigError for an unknown id or state."""
     def _set_health(self, id: str, health: str) -> None:
         """Sets what checks found: healthy, degraded or unhealthy. ConfigError for an unknown id or state."""
+    def _fail_over(self, name: str, to: str | None = None, hold: float | None = None) -> list[str]:
+        """As `turnout.Router.fail_over`; ``hold`` in seconds."""
+    def _fail_back(self, name: str, ramp: bool) -> list[str]:
+        """As `turnout.Router.fail_back`."""
     def _destinations(self) -> list[dict[str, Any]]:
         """State and counts of each destination; `turnout.reports.DestinationStats` has the keys."""
     def _pools(self) -> list[dict[str, Any]]:

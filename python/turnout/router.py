@@ -305,6 +305,42 @@ class Router(_core.Router):
         """Takes a destination out of use, in panic too."""
         self._set_admin(destination, "disabled")
 
+    def fail_over(self, name: str, to: str | None = None, *, hold: float | None = None) -> list[str]:
+        """Moves messages elsewhere: a manual failover, whatever the failover mode, health and breakers say.
+
+        Destinations are taken out in every pool that has them, and panic does not use them. What they hold finishes;
+        further attempts at messages follow. Survives a reload. A second call replaces what the first one said.
+
+        - ``name``: a pool, whose first tier is taken out; or a destination.
+        - ``to``: the destination that receives first, in pools that have it, as long as it is fit; None for the others
+          of the tier, then the next tier.
+        - ``hold``: seconds, above 0, after which they come back by themselves with a slow start; None until
+          :meth:`fail_back`.
+
+        Returns:
+            Ids of the destinations taken out.
+
+        Raises:
+            ConfigError: there is no such pool or destination, or ``hold`` is out of range.
+            FailoverError: ``to`` cannot take over, or a pool would be left without a destination.
+        """
+        if hold is not None and not hold > 0:
+            raise ConfigError(f"hold: {hold}; write seconds above 0, or None until fail_back")
+        return self._fail_over(name, to, hold)
+
+    def fail_back(self, name: str, *, ramp: bool = True) -> list[str]:
+        """Ends :meth:`fail_over` of a destination, or of all destinations of a pool.
+
+        ``ramp``: with a slow start (``failover.slow_start``) instead of at once.
+
+        Returns:
+            Ids of the destinations that were failed over.
+
+        Raises:
+            ConfigError: there is no such pool or destination.
+        """
+        return self._fail_back(name, ramp)
+
     # Health
 
     def health_check(self, name: str, function: Check) -> None:

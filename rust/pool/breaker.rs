@@ -75,6 +75,8 @@ pub struct Breaker {
     permit: AtomicU64,
     /// Failures in a row.
     streak: AtomicU32,
+    /// When the streak began.
+    failing_since: AtomicU64,
     /// Outcomes of the last while.
     rate: Rate,
     /// Whether the event of this probation was written.
@@ -174,7 +176,16 @@ impl Breaker {
         if self.phase(now) != Phase::Closed {
             return 0;
         }
-        self.streak.fetch_add(1, Ordering::Relaxed).saturating_add(1) // relaxed: each length is seen once
+        let before = self.streak.fetch_add(1, Ordering::Relaxed); // relaxed: each length is seen once
+        if before == 0 {
+            self.failing_since.store(now, Ordering::Relaxed); // relaxed: for people
+        }
+        before.saturating_add(1)
+    }
+
+    /// When the streak began that is under way, or was last.
+    pub(crate) fn failing_since(&self) -> Nanos {
+        self.failing_since.load(Ordering::Relaxed)
     }
 
     /// Ejects a destination in use; `None` if it is no longer in use. `seed` jitters, and differs between destinations.

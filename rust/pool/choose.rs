@@ -178,6 +178,7 @@ impl Pool {
             if let Some(bound) = self.bound() {
                 bound.hold_anyway(member);
             }
+            destination.counts().trials.increment();
             let reason = Reason::Probe;
             Some((Pick { member, tier, panic: false, probe: true, reason, propensity: None }, permit))
         })

@@ -9,7 +9,10 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use crate::balance::hash::xxh64;
+use crate::pool::aside::Aside;
 use crate::pool::breaker::Breaker;
+use crate::pool::record::Record;
+
 use crate::pool::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::stats::{Counter, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
 
@@ -134,6 +137,14 @@ pub struct Counts {
     pub ejections: Counter,
     /// Times it passed probation.
     pub recoveries: Counter,
+    /// Times it was picked because those before it could not serve: out, full, or failed over by an operator.
+    pub failovers: Counter,
+    /// Trials begun on probation.
+    pub trials: Counter,
+    /// Trials that ended in success.
+    pub trial_successes: Counter,
+    /// Trials that ended in failure.
+    pub trial_failures: Counter,
     /// Failures by name.
     pub failure_kinds: KindCounts,
 }
@@ -153,6 +164,8 @@ pub struct Destination {
     /// The hash of the id, the same in every process: affinity knows it by this, and ejections are jittered by it.
     salt: u64,
     breaker: Breaker,
+    aside: Aside,
+    record: Record,
     counts: Counts,
     histogram: OnceLock<Box<Histogram>>,
     /// Made by the first pool that asks for it.
@@ -171,6 +184,8 @@ impl Destination {
             salt: xxh64(id.as_bytes()),
             id,
             breaker: Breaker::default(),
+            aside: Aside::default(),
+            record: Record::default(),
             counts: Counts::default(),
             histogram: OnceLock::new(),
             by_load: OnceLock::new(),
@@ -232,6 +247,22 @@ impl Destination {
     #[inline]
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
+    }
+
+    /// Whether an operator failed it over.
+    #[inline]
+    pub fn aside(&self) -> &Aside {
+        &self.aside
+    }
+
+    /// How long its troubles took, and its last change.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// When it last came back into use, for the ramp: from an ejection, where the pool heeds those, or from a failover.
+    pub(crate) fn returned_at(&self, ejects: bool) -> Option<u64> {
+        self.breaker.recovered_at().filter(|_| ejects).max(self.aside.ended_at())
     }
 
     /// What was counted.

@@ -52,6 +52,13 @@ pub enum EventKind {
     },
     /// Should have been ejected and was not: too many are, or it is the last.
     Spared,
+    /// Taken out by an operator in favour of others.
+    FailedOver {
+        /// Until then; `Nanos::MAX`: until the operator takes it back.
+        until: Nanos,
+    },
+    /// That is over.
+    FailedBack,
     /// Enabled, draining or disabled.
     Admin(Admin),
     /// Healthy, degraded or unhealthy.
@@ -67,6 +74,8 @@ impl EventKind {
             Self::Recovered => "recovered",
             Self::Overloaded { .. } => "overloaded",
             Self::Spared => "spared",
+            Self::FailedOver { .. } => "failed_over",
+            Self::FailedBack => "failed_back",
             Self::Admin(_) => "admin",
             Self::Health(_) => "health",
         }

@@ -3,6 +3,7 @@
 //! - [`spec`]: what a pool is configured to be.
 //! - [`destination`]: one destination's live state, in atomics; [`registry`] holds all of them by id.
 //! - [`breaker`]: ejection, probation, recovery; [`rate`] counts what [`judge`] decides on; [`tiers`]: spill-over and panic.
+//! - [`aside`]: manual failover; [`record`]: how long troubles took.
 //! - [`weights`]: weights that change while the pool is in use; `bound`: bounded load.
 //! - `eligible`: a pool's view of its members, immutable, swapped whole; `choose`: the way of a pick through it.
 //! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
@@ -13,6 +14,7 @@
 //! Two ways to use a pool: [`Pool::select`] decides and changes nothing (but the turn of a rotation);
 //! [`Pool::acquire`] decides and holds, and only leases give outcomes. Destinations on probation are for leases only.
 
+pub mod aside;
 mod bound;
 pub mod breaker;
 mod choose;
@@ -22,6 +24,7 @@ pub mod events;
 pub mod judge;
 pub mod lease;
 pub mod rate;
+pub mod record;
 mod refusal;
 pub mod registry;
 pub mod spec;
@@ -99,6 +102,8 @@ pub enum Reason {
     Policy(PolicyKind),
     /// The policy goes by key and the message has none: at random, by weight.
     NoKey,
+    /// It stands in for another that an operator failed over.
+    Operator,
     /// It was the only one fit in its tier.
     OnlyChoice,
     /// The tiers before its own could not carry the message.
@@ -119,6 +124,7 @@ impl Reason {
         match self {
             Self::Policy(kind) => kind.as_str(),
             Self::NoKey => "no_key",
+            Self::Operator => "operator",
             Self::OnlyChoice => "only_choice",
             Self::Spilled => "spilled",
             Self::Degraded => "degraded",
@@ -272,7 +278,7 @@ impl Pool {
     #[inline]
     pub fn select(&self, request: &Request<'_>, now: Nanos, rng: &mut fastrand::Rng) -> Result<Pick, NoDestination> {
         let (pick, _) = self.choose(request, Purpose::Decide, now, rng)?;
-        self.members[pick.member].destination.counts().selections.increment();
+        self.counted(&pick).selections.increment();
         Ok(pick)
     }
 
@@ -288,8 +294,18 @@ impl Pool {
         rng: &mut fastrand::Rng,
     ) -> Result<Lease, NoDestination> {
         let (pick, permit) = self.choose(request, Purpose::Hold, now, rng)?;
-        self.members[pick.member].destination.counts().attempts.increment();
+        self.counted(&pick).attempts.increment();
         Ok(Lease::new(Arc::clone(self), pick, permit, now))
+    }
+
+    /// The counts of the destination picked, with whether it stands in for others counted.
+    #[inline]
+    fn counted(&self, pick: &Pick) -> &destination::Counts {
+        let counts = self.members[pick.member].destination.counts();
+        if matches!(pick.reason, Reason::Spilled | Reason::Operator) {
+            counts.failovers.increment();
+        }
+        counts
     }
 
     /// The pool's id.
@@ -382,6 +398,9 @@ impl Pool {
     fn rebuild(&self, now: Nanos) {
         for member in &self.members {
             let breaker = member.destination.breaker();
+            if member.destination.aside().lapse(now) {
+                self.registry.noted(now, &member.destination, EventKind::FailedBack, "the hold is over");
+            }
             if breaker.phase(now) == breaker::Phase::Probation && breaker.announce_probation() {
                 self.registry.noted(now, &member.destination, EventKind::Probation, "time is up");
             }

@@ -14,12 +14,14 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::decision::{self, Decision, Plan};
-use super::errors::{build_error, config_error, match_error, no_destination, no_route, read_error, turnout_error};
+use super::errors::{
+    build_error, config_error, fail_over_error, match_error, no_destination, no_route, read_error, turnout_error,
+};
 use super::events::EventLog;
 use super::lease::Lease;
 use super::message::{Keys, check, with_message};
 use super::pool::{destination_state, known};
-use super::{Dice, now, seconds, spec};
+use super::{Dice, nanos, now, seconds, spec};
 use crate::message::json::Check;
 use crate::pool::{Nanos, Registry};
 use crate::router::{Asked, CLASSIFICATIONS, Choice, Mode, Origin, Plan as Fixed, Resolution, Snapshot, Target};
@@ -349,6 +351,19 @@ impl Router {
 
     fn _set_health(&self, id: &str, health: &str) -> PyResult<()> {
         known(id, self.registry.set_health(id, spec::state(health)?, "operator", now()))
+    }
+
+    #[pyo3(signature = (name, to = None, hold = None))]
+    fn _fail_over(&self, name: &str, to: Option<&str>, hold: Option<f64>) -> PyResult<Vec<String>> {
+        let at = now();
+        let until = hold.map_or(Nanos::MAX, |hold| at + nanos(hold).max(1));
+        let out = self.live.load().snapshot.fail_over(name, to, until, at).map_err(fail_over_error)?;
+        Ok(out.iter().map(ToString::to_string).collect())
+    }
+
+    fn _fail_back(&self, name: &str, ramp: bool) -> PyResult<Vec<String>> {
+        let back = self.live.load().snapshot.fail_back(name, ramp, now()).map_err(fail_over_error)?;
+        Ok(back.iter().map(ToString::to_string).collect())
     }
 
     fn _destinations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
