@@ -1,6 +1,7 @@
 //! The rules and messages that the Rust benchmarks share: rule `n` of a workload, and a message that it alone matches.
 
 use turnout::error::ReadError;
+use turnout::message::objects::Listed;
 use turnout::message::path::{FieldId, FieldTable};
 use turnout::message::tree::ValueMessage;
 use turnout::message::value::{Key, Text, Value};
@@ -254,11 +255,7 @@ impl Fields<'static> for Known<'_> {
         Ok(self.fields[field.index()].clone())
     }
 
-    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'static>, ReadError> {
-        self.inner.read_prefix(field, depth)
-    }
-
-    fn is_list(&self, field: FieldId) -> bool {
-        matches!(self.fields[field.index()], Read::Value(Value::List(_)))
+    fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'static>>, ReadError> {
+        self.inner.objects(field)
     }
 }

@@ -19,6 +19,7 @@ pub mod balance;
 pub mod batch;
 pub mod cache;
 pub mod error;
+mod hash;
 pub mod message;
 pub mod pool;
 pub mod router;

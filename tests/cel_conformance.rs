@@ -10,6 +10,7 @@ use std::path::Path as FilePath;
 
 use serde_json::Value as Json;
 use turnout::error::ReadError;
+use turnout::message::objects::{self, Listed};
 use turnout::message::path::{FieldId, FieldTable};
 use turnout::message::tree::follow;
 use turnout::message::value::{Key, Value};
@@ -35,11 +36,10 @@ struct Bindings<'t> {
 }
 
 impl Bindings<'_> {
-    fn follow(&self, field: FieldId, depth: Option<usize>) -> Read<'static> {
+    fn follow(&self, field: FieldId) -> Read<'static> {
         let path = self.table.path(field);
-        let segments = &path.segments[..depth.unwrap_or(path.segments.len())];
         match self.values.iter().find(|(name, _)| **name == *path.root) {
-            Some((_, value)) => follow(value, segments),
+            Some((_, value)) => follow(value, &path.segments),
             None => Read::Broken,
         }
     }
@@ -47,15 +47,11 @@ impl Bindings<'_> {
 
 impl<'m> Fields<'m> for Bindings<'_> {
     fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError> {
-        Ok(self.follow(field, None))
+        Ok(self.follow(field))
     }
 
-    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
-        Ok(self.follow(field, Some(depth)))
-    }
-
-    fn is_list(&self, field: FieldId) -> bool {
-        matches!(self.follow(field, None), Read::Value(Value::List(_)))
+    fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
+        Ok(objects::of_read(self.table, field, &self.follow(field)))
     }
 }
 

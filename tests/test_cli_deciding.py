@@ -88,7 +88,8 @@ def test_explain_of_many_rules_tells_the_candidates_and_those_named(tmp_path: Pa
     _, out, _ = run("explain", config, "--rule", "t8", "--rule", "large", input=line)
     assert out.splitlines() == [
         "line 1: no route",
-        "  2 of 103 rules found, 2 looked at",
+        "  3 of 103 rules found, 3 looked at",
+        '  - texts  needs message.channel that is "sms"; there: missing [tried first, before anything is looked up]',
         "  - large  needs message.amount that is > 100; there: missing [not found]",
         "  - old    needs message.age that is not < 30; there: missing [always tried]",
         '  - t7     needs message.size that is 1; there: 2 [message.tier == "t7"]',
@@ -96,7 +97,7 @@ def test_explain_of_many_rules_tells_the_candidates_and_those_named(tmp_path: Pa
     ]
     _, out, _ = run("explain", config, "--all", "--json", input=line)
     (explained,) = objects(out)
-    assert (len(explained["rules"]), explained["looked_at"], explained["total"]) == (103, 2, 103)
+    assert (len(explained["rules"]), explained["looked_at"], explained["total"]) == (103, 3, 103)
     code, out, err = run("explain", config, "--rule", "none", input=line)
     assert (code, out, 'no rule "none"' in err) == (2, "", True)
 

@@ -335,8 +335,9 @@ def test_explain_finds_the_candidates_among_many_rules_and_adds_those_asked_for(
     rules = [{"id": f"r{n}", "match": {"tenant": [f"t{n}"]}, "to": "sms"} for n in range(500)]
     hub = router(rules=rules)
     explained = hub.explain({"tenant": "t7"}, rules=["r9"])
-    assert (explained.winner, explained.looked_at, explained.total) == ("r7", 1, 500)
-    assert [one.id for one in explained.candidates] == ["r7"]
+    assert (explained.winner, explained.looked_at, explained.total) == ("r7", 2, 500)
+    assert [one.id for one in explained.candidates] == ["r0", "r7"]
+    assert str(explained.rule("r0").found_by).startswith("tried first")
     assert explained.rule("r7").found_by == 'message.tenant == "t7"'
     assert (explained.rule("r9").found_by, explained.rule("r9").seen) == (None, '"t7"')
     with pytest.raises(KeyError):

@@ -246,8 +246,9 @@ def test_explain_names_the_predicate_that_failed_and_the_value_seen() -> None:
 def test_explain_tells_the_candidates_by_what_they_were_found_and_any_rule_asked_for() -> None:
     rules = RuleSet(rule(f"r{n}", f'message.tier == "t{n}" && message.size == {n % 2 + 2}') for n in range(1000))
     explained = rules.explain({"tier": "t7", "size": 1}, rules=["r8"])
-    assert (explained["winner"], explained["looked_at"], explained["total"]) == (None, 1, 1000)
-    seven, eight = explained["rules"]
+    assert (explained["winner"], explained["looked_at"], explained["total"]) == (None, 2, 1000)
+    zero, seven, eight = explained["rules"]
+    assert (zero["rule"], zero["found_by"]) == ("r0", "tried first, before anything is looked up")
     assert (seven["rule"], seven["found_by"], seven["field"]) == ("r7", 'message.tier == "t7"', "message.size")
     assert (eight["rule"], eight["found_by"], eight["field"], eight["seen"]) == ("r8", None, "message.tier", '"t7"')
     assert [one["rule"] for one in rules.explain({}, rules="all")["rules"]] == rules.ids

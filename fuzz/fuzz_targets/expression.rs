@@ -37,7 +37,7 @@ fuzz_target!(|text: &str| {
         let Ok(message) = JsonMessage::parse(message.as_bytes(), program.paths()) else {
             panic!("the messages are JSON")
         };
-        let explained = program.explain(&message);
+        let explained = program.explain(&message, &[]);
         if let Ok(first) = program.first(&message) {
             assert_eq!(explained.winner, first);
         }

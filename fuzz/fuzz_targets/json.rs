@@ -47,10 +47,7 @@ fuzz_target!(|bytes: &[u8]| {
     let built = ValueMessage::new(table, "message", value);
     for &field in fields {
         assert_eq!(format!("{:?}", message.read(field)), format!("{:?}", built.read(field)));
-        assert_eq!(message.is_list(field), built.is_list(field));
-        for depth in 0..=table.path(field).segments.len() {
-            let (raw, built) = (message.read_prefix(field, depth), built.read_prefix(field, depth));
-            assert_eq!(format!("{raw:?}"), format!("{built:?}"));
-        }
+        let count = |message: &dyn Fields<'_>| message.objects(field).map(|found| found.map(|objects| objects.len()));
+        assert_eq!(count(&message), count(&built));
     }
 });

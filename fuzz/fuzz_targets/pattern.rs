@@ -72,7 +72,7 @@ fuzz_target!(|bytes: &[u8]| {
     let expected = by_loop(&fresh, &again);
     assert_eq!(by_index(&program, &message), expected);
     assert_eq!(by_index(&fresh, &again), expected);
-    let explained = program.explain(&message);
+    let explained = program.explain(&message, &[]);
     if expected.is_some() {
         let all = explained.rules.iter().filter(|rule| rule.failure.is_none());
         assert_eq!(Some(all.map(|rule| rule.id.to_string()).collect()), expected);

@@ -36,7 +36,8 @@ def simulate(
     - ``pool``: ``id``, ``policy`` and ``destinations``, as a router's configuration compiles to; ``failover`` as in
       :class:`Pool`.
     - ``scenario``: every key of `turnout.simulation.Scenario` with times in seconds, but that ``arrivals`` is
-      ``{"kind", ...}`` and ``servers`` has one mapping for each destination, with its ``troubles``.
+      ``{"kind", ...}``, ``keys`` is ``{"count", "exponent"}`` or None, and ``servers`` has one mapping for each
+      destination, with its ``troubles``.
 
     Returns what `turnout.simulation.PolicyOutcome` is made of. Signals are heeded: Ctrl-C raises KeyboardInterrupt.
 
@@ -130,8 +131,15 @@ class Lease:
     @property
     def decision(self) -> Decision | None:
         """The decision behind the lease; None for a lease of a bare `Pool`."""
-    def success(self) -> bool:
-        """Ends the lease: delivered. The time since it began enters the destination's latency."""
+    def success(self, utilisation: float | None = None) -> bool:
+        """Ends the lease: delivered. The time since it began enters the destination's latency.
+
+        ``utilisation``: what the destination says of its load, as by ORCA: 1 is all it can do, more is too much. Its
+        mean of late is in `Router.stats()`, and decides where weights are adjusted.
+
+        Raises:
+            ConfigError: ``utilisation`` is negative or not finite; the lease is still held then.
+        """
     def failure(self, kind: str = "error") -> bool:
         """Ends the lease: not delivered, by the destination's fault. `kind` is counted by name (64 names at most)."""
     def overloaded(self, retry_after: float | None = None) -> bool:
@@ -295,6 +303,7 @@ class Pool:
         *,
         policy: str = "round_robin",
         bounded_load: float | None = None,
+        dynamic_adjustment: bool = False,
         failover: Mapping[str, Any] | None = None,
         seed: int | None = None,
     ) -> Self:
@@ -303,9 +312,12 @@ class Pool:
         - ``destinations``: ids, or mappings of ``id``, ``weight`` (0-1,000,000, default 1), ``tier`` (0 is primary),
           ``max_in_flight`` (default no cap) and ``clearance`` (public, internal, confidential, restricted).
         - ``policy``: round_robin, weighted_round_robin, random, weighted_random, least_connections,
-          weighted_least_connections, response_time, prequal, health_based, maglev, rendezvous or adaptive.
-        - ``bounded_load``: for maglev and rendezvous, how many times its share a destination may hold (1 to 100, such
-          as 1.25) of the leases that the pool holds in its tier; None for no bound.
+          weighted_least_connections, response_time, prequal, health_based, maglev, rendezvous, adaptive,
+          or auto: chosen by the pool's shape and what is observed (by key where ``bounded_load`` is given).
+        - ``bounded_load``: for maglev, rendezvous and auto, how many times its share a destination may hold (1 to 100,
+          such as 1.25) of the leases that the pool holds in its tier; None for no bound.
+        - ``dynamic_adjustment``: whether weights follow latency, errors and utilisation, where the policy goes by
+          weights and not by key.
         - ``failover``: ``eject`` and ``spill`` (bool), ``streak`` (failures in a row), ``recovery_time`` and
           ``max_ejection_time`` and ``slow_start`` (seconds), ``max_ejected_percent`` and ``panic_threshold`` (percent),
           ``probation_successes``; ``failure_percent`` of at least ``min_requests`` outcomes in ``rate_window``
@@ -316,6 +328,9 @@ class Pool:
         Raises:
             ConfigError: unknown keys or values, a duplicate id, or no destination at all.
         """
+    @property
+    def policy(self) -> str:
+        """The policy in force; under auto it may change from pick to pick."""
     def select(
         self,
         *,
@@ -477,6 +492,8 @@ class Router:
         """As `turnout.Router.fail_over`; ``hold`` in seconds."""
     def _fail_back(self, name: str, ramp: bool) -> list[str]:
         """As `turnout.Router.fail_back`."""
+    def _report_utilisation(self, id: str, utilisation: float) -> None:
+        """What a destination says of its load. ConfigError for an unknown id, and a load as `Lease.success` refuses."""
     def _destinations(self) -> list[dict[str, Any]]:
         """State and counts of each destination; `turnout.reports.DestinationStats` has the keys."""
     def _pools(self) -> list[dict[str, Any]]:

@@ -146,7 +146,7 @@ class LoadBalancingResult(Decided):
     performance: PerformanceMetrics
     """Of the selected destination."""
     algorithm: str
-    """The policy that chose."""
+    """The policy that chose; where ``auto`` is configured, the one in force."""
     reason: str
     """Why this destination, in the words of ``Decision.reason``."""
     degraded: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ from .errors import ConfigError, MessageError, RuleError, TurnoutError
 from .events import MOST, EventStream, EventStreams
 from .health import Check, Health, HealthCheck, HealthChecks
 from .reports import Event, Explanation, Stats
-from .transports import DEFAULT_THREADS, Function, Transports
+from .transports import DEFAULT_THREADS, Function, Target, Transports
 
 _log = logging.getLogger("turnout")
 
@@ -82,7 +82,7 @@ class Router(_core.Router):
         self._code = code
         self._custom = {}
         self._custom_failures = {}
-        self._transports = Transports(_urls(loaded))
+        self._transports = Transports(_targets(loaded))
         self._deliverer = Deliverer(self, loaded, self._transports, decide=self._decide, seed=seed)
         self._health = HealthChecks(self.set_health, _checks(loaded), seed=seed)
         self._events = EventStreams(self._event_log())
@@ -123,6 +123,7 @@ class Router(_core.Router):
         else:
             loaded = load_dict(config, code=self._code)
         _check_disabled(loaded)
+        self._deliverer.check(loaded)
         checks = self._health.prepare(_checks(loaded))
         try:
             generation = self._reload(core_spec(loaded))
@@ -130,7 +131,7 @@ class Router(_core.Router):
             raise _located(loaded, (error, *error.others)) from None
         self.config = loaded
         self._health.replace(checks)
-        self._transports.update(_urls(loaded))
+        self._transports.update(_targets(loaded))
         self._deliverer.reconfigure(loaded)
         return generation
 
@@ -244,7 +245,8 @@ class Router(_core.Router):
             raise
 
     async def close(self, drain: float = 30.0) -> None:
-        """Accepts nothing more, settles what was accepted for up to ``drain`` seconds, dead-letters the rest."""
+        """Accepts nothing more, settles what was accepted for up to ``drain`` seconds, dead-letters the rest; with an
+        outbox the rest stays there, and the next start goes on with it."""
         try:
             await self._deliverer.close(drain)
         finally:
@@ -354,14 +356,17 @@ class Router(_core.Router):
         """
         self._health.register(name, function)
 
-    def heartbeat(self, destination: str, health: Health = "healthy") -> None:
+    def heartbeat(self, destination: str, health: Health = "healthy", *, utilisation: float | None = None) -> None:
         """A destination with ``health_check: {heartbeat: ...}`` tells that it is alive. From any thread.
 
-        ``health``: how it says it is. Unhealthy, it is so at once.
+        - ``health``: how it says it is. Unhealthy, it is so at once.
+        - ``utilisation``: its load, as for ``Lease.success``; it counts whether or not heartbeats are heard.
 
         Raises:
-            ConfigError: there is no such destination, or it is not to be heard by heartbeats, or no such health.
+            ConfigError: there is no such destination, health or load, or it is not to be heard by heartbeats.
         """
+        if utilisation is not None:
+            self._report_utilisation(destination, utilisation)
         self._health.heartbeat(destination, health)
 
     def set_health(self, destination: str, health: Health) -> None:
@@ -428,8 +433,14 @@ def _code(
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _urls(config: RouterConfig) -> dict[str, str | None]:
-    return {name: destination.resolved_url() for name, destination in config.destinations.items()}
+def _targets(config: RouterConfig) -> dict[str, Target | None]:
+    """Where each destination's transport sends; None for one that only decides."""
+    found: dict[str, Target | None] = {}
+    for name, one in config.destinations.items():
+        url = one.resolved_url()
+        secret = None if one.secret is None else one.secret.get_secret_value()
+        found[name] = None if url is None else Target(name, url, one.resolved_options(), secret)
+    return found
 
 
 def _checks(config: RouterConfig) -> dict[str, HealthCheckConfig]:

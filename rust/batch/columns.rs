@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::error::ReadError;
+use crate::message::objects::{self, Listed};
 use crate::message::path::{FieldId, FieldTable, Path};
 use crate::message::tree::follow;
 use crate::message::value::{Key, Map, Text, Value};
@@ -171,7 +172,7 @@ impl<'m> Columns<'m> {
             Node::Column(column) => self.value(*column, row),
             Node::Branch(children) => {
                 let entries = children.iter().filter_map(|(key, child)| {
-                    let key = Key::Text(Text::Shared(Arc::clone(key)));
+                    let key = Key::Text(Text::Shared(Arc::clone(key).into()));
                     self.whole(child, row).map(|value| (key, value))
                 });
                 Some(Value::Map(Arc::new(Map::new(entries.collect()))))
@@ -218,19 +219,15 @@ impl<'m> Fields<'m> for Row<'_, 'm> {
         if let Some(value) = layout.direct[field.index()].and_then(|column| self.columns.value(column, self.row)) {
             return Ok(Read::Value(value));
         }
-        self.read_prefix(field, usize::MAX)
-    }
-
-    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
         let path = self.fields.path(field);
         if path.root != self.columns.layout.root {
             return Ok(Read::Broken);
         }
-        Ok(self.columns.follow(&path.segments[..depth.min(path.segments.len())], self.row))
+        Ok(self.columns.follow(&path.segments, self.row))
     }
 
-    fn is_list(&self, field: FieldId) -> bool {
-        matches!(self.read(field), Ok(Read::Value(Value::List(_))))
+    fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
+        Ok(objects::of_read(self.fields, field, &self.read(field)?))
     }
 }
 

@@ -5,15 +5,16 @@
 //! parents, null, the types of numbers (1, 1u and 1.0 are equal to a rule but not the same, `type(1) != type(1.0)`),
 //! the order of a map's entries, which comprehensions see. Doubles are written bit by bit.
 //!
-//! A field below a list has no value of its own: patterns try the elements of the list. So the list is what is written,
-//! once, however many fields are below it.
+//! A field below a list has no value of its own: patterns try the objects of the list, which is a field of theirs too
+//! and written as such. To other rules the field is missing, whatever the list holds.
 
 use std::iter;
 
 use smallvec::SmallVec;
 
 use crate::error::ReadError;
-use crate::message::path::{FieldId, FieldTable, Path};
+use crate::message::objects::{self, Listed};
+use crate::message::path::{FieldId, FieldTable};
 use crate::message::value::{Key as MapKey, Value};
 use crate::message::{Fields, Read};
 
@@ -23,14 +24,8 @@ pub(super) type Key = SmallVec<[u8; 256]>;
 /// Which fields make up the key.
 #[derive(Debug)]
 pub(super) struct Projection {
-    fields: Box<[Field]>,
-}
-
-#[derive(Debug)]
-struct Field {
-    id: FieldId,
-    /// The other fields that lead to this one, and how many segments lead to them.
-    above: Box<[(FieldId, usize)]>,
+    table: FieldTable,
+    fields: Box<[FieldId]>,
 }
 
 /// A message that has been read once: rules are asked of what the key says.
@@ -39,25 +34,12 @@ pub(super) struct Projected<'a, 'm> {
     projection: &'a Projection,
     /// By field number.
     reads: SmallVec<[Read<'m>; 8]>,
-    /// The lists that fields lie in, where no other field is that list.
-    lists: SmallVec<[(FieldId, Read<'m>); 1]>,
 }
 
 impl Projection {
     /// Of the first `count` fields of `table`.
     pub(super) fn new(table: &FieldTable, count: usize) -> Self {
-        let paths = || table.paths().iter().take(count).enumerate();
-        let fields = paths().map(|(number, path)| {
-            let leads_here = |other: &Path| {
-                other.root == path.root
-                    && other.segments.len() < path.segments.len()
-                    && path.segments.starts_with(&other.segments)
-            };
-            let above = paths().filter(|(_, other)| leads_here(other));
-            let above = above.map(|(other, path)| (FieldId::new(other), path.segments.len())).collect();
-            Field { id: FieldId::new(number), above }
-        });
-        Self { fields: fields.collect() }
+        Self { table: table.clone(), fields: (0..count.min(table.paths().len())).map(FieldId::new).collect() }
     }
 
     /// The message cut down, its key added to `key`; `None` if a field cannot be read, or the key would be longer than
@@ -70,31 +52,12 @@ impl Projection {
     ) -> Option<Projected<'a, 'm>> {
         let mut out = Writer { key, limit };
         let mut reads = SmallVec::new();
-        let mut lists = SmallVec::new();
-        for field in &self.fields {
-            let read = message.read(field.id).ok()?;
+        for &field in &self.fields {
+            let read = message.read(field).ok()?;
             out.read(&read)?;
             reads.push(read);
         }
-        // Lists second, for a field above may have a greater number.
-        for field in &self.fields {
-            if let Read::InList { depth } = reads[field.id.index()]
-                && field.list_at(depth, &reads).is_none()
-            {
-                let list = message.read_prefix(field.id, depth).ok()?;
-                out.read(&list)?;
-                lists.push((field.id, list));
-            }
-        }
-        Some(Projected { message, projection: self, reads, lists })
-    }
-}
-
-impl Field {
-    /// The field that is the list in which this one lies, `depth` segments down, if there is one among `reads`.
-    fn list_at(&self, depth: usize, reads: &[Read<'_>]) -> Option<FieldId> {
-        let (list, _) = self.above.iter().find(|(_, length)| *length == depth)?;
-        matches!(reads.get(list.index()), Some(Read::Value(Value::List(_)))).then_some(*list)
+        Some(Projected { message, projection: self, reads })
     }
 }
 
@@ -110,25 +73,10 @@ impl<'m> Fields<'m> for Projected<'_, 'm> {
         Ok(self.reads.get(field.index()))
     }
 
-    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
-        if let Some(Read::InList { depth: found }) = self.reads.get(field.index())
-            && *found == depth
-        {
-            if let Some(list) = self.projection.fields[field.index()].list_at(depth, &self.reads) {
-                return self.read(list);
-            }
-            if let Some((_, list)) = self.lists.iter().find(|(id, _)| *id == field) {
-                return Ok(list.clone());
-            }
-        }
-        // Rules ask for no other prefix than that of the list a field lies in.
-        self.message.read_prefix(field, depth)
-    }
-
-    fn is_list(&self, field: FieldId) -> bool {
+    fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
         match self.reads.get(field.index()) {
-            Some(read) => matches!(read, Read::Value(Value::List(_))),
-            None => self.message.is_list(field),
+            Some(read) => Ok(objects::of_read(&self.projection.table, field, read)),
+            None => self.message.objects(field),
         }
     }
 }

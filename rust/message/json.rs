@@ -26,6 +26,7 @@ use paths::Node;
 pub use paths::Paths;
 use scan::{Fault, Scanner};
 
+use super::objects::{Listed, Objects};
 use super::path::FieldId;
 use super::value::Value;
 use super::{Fields, Read};
@@ -113,12 +114,30 @@ impl<'m> JsonMessage<'m> {
 
     /// Whether the text is an object, as a message is.
     pub fn is_object(&self) -> bool {
-        self.start(0).is_some_and(|start| self.first_byte(start) == b'{')
+        {
+            let part = self.part();
+            part.start(0).is_some_and(|start| part.first_byte(start) == b'{')
+        }
     }
 
+    fn part(&self) -> Part<'_, 'm> {
+        Part { text: self.text, paths: self.paths, top: 0, starts: &self.starts }
+    }
+}
+
+/// A part of a checked text: all of it, or an object of a list.
+struct Part<'a, 'm> {
+    text: &'m str,
+    paths: &'m Paths,
+    /// The node that the part stands at, the first of `starts`.
+    top: Node,
+    starts: &'a [u32],
+}
+
+impl<'m> Part<'_, 'm> {
     /// Where the value of `node` starts.
     fn start(&self, node: Node) -> Option<usize> {
-        self.starts.get(node)?.checked_sub(1).map(|start| start as usize)
+        self.starts.get(node.checked_sub(self.top)?)?.checked_sub(1).map(|start| start as usize)
     }
 
     fn first_byte(&self, start: usize) -> u8 {
@@ -133,7 +152,7 @@ impl<'m> JsonMessage<'m> {
                 .map_err(|fault| ReadError { field: self.paths.name(field), problem: fault.to_string() });
         }
         let mut above = node;
-        while above != 0 {
+        while above != self.top {
             let child = above;
             above = self.paths.parent(above);
             if let Some(start) = self.start(above) {
@@ -154,21 +173,22 @@ fn walk_all<const STRICT: bool>(
     paths: &Paths,
     starts: &mut [u32],
 ) -> Result<(), Fault> {
-    walk(&mut scanner, paths, 0, 0, starts)?;
+    walk(&mut scanner, paths, 0, 0, 0, starts)?;
     scanner.end()
 }
 
-/// Steps over the value at `node`, noting where the nodes below it start.
+/// Steps over the value at `node`, noting where it and the nodes below it start: that of `top` first.
 fn walk<const STRICT: bool>(
     scanner: &mut Scanner<'_, STRICT>,
     paths: &Paths,
+    top: Node,
     node: Node,
     depth: usize,
     starts: &mut [u32],
 ) -> Result<(), Fault> {
     let first = scanner.peek();
     // The text is shorter than 4 GiB, so the offset fits.
-    starts[node] = u32::try_from(scanner.offset() + 1).unwrap_or(0);
+    starts[node - top] = u32::try_from(scanner.offset() + 1).unwrap_or(0);
     if first != b'{' || paths.is_leaf(node) {
         return scanner.skip(depth);
     }
@@ -176,36 +196,77 @@ fn walk<const STRICT: bool>(
         let child = key.text().and_then(|key| paths.child(node, &key));
         match child {
             Some(child) => {
-                if starts[child] != 0 {
+                if starts[child - top] != 0 {
                     // The key came before; what was found below it does not count.
-                    starts[paths.below(child)].fill(0);
+                    let below = paths.below(child);
+                    starts[below.start - top..below.end - top].fill(0);
                 }
-                walk(scanner, paths, child, depth + 1, starts)
+                walk(scanner, paths, top, child, depth + 1, starts)
             }
             None => scanner.skip(depth + 1),
         }
     })
 }
 
+/// The objects of a list: for each, where the nodes below the list start.
+struct InJson<'m> {
+    text: &'m str,
+    paths: &'m Paths,
+    list: Node,
+    /// How many nodes there are for each object.
+    nodes: usize,
+    starts: Vec<u32>,
+}
+
+impl<'m> Objects<'m> for InJson<'m> {
+    fn len(&self) -> usize {
+        self.starts.len() / self.nodes
+    }
+
+    fn read(&self, number: usize, field: FieldId) -> Result<Read<'m>, ReadError> {
+        let starts = &self.starts[number * self.nodes..][..self.nodes];
+        let part = Part { text: self.text, paths: self.paths, top: self.list, starts };
+        match self.paths.node(field) {
+            Some(node) => part.read_node(node, field),
+            None => Ok(Read::Broken),
+        }
+    }
+}
+
+impl<'m> InJson<'m> {
+    /// Goes through the list that starts at the position. Recurses as deep as lists stand in lists, which the check of
+    /// the whole message has bounded.
+    fn fill(&mut self, scanner: &mut Scanner<'m, false>, depth: usize) -> Result<(), Fault> {
+        scanner.list(depth, |scanner| match scanner.peek() {
+            b'{' => {
+                let from = self.starts.len();
+                self.starts.resize(from + self.nodes, 0);
+                walk(scanner, self.paths, self.list, self.list, depth + 1, &mut self.starts[from..])
+            }
+            b'[' => self.fill(scanner, depth + 1),
+            _ => scanner.skip(depth + 1),
+        })
+    }
+}
+
 impl<'m> Fields<'m> for JsonMessage<'m> {
     fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError> {
         match self.paths.node(field) {
-            Some(node) => self.read_node(node, field),
+            Some(node) => self.part().read_node(node, field),
             None => Ok(Read::Broken),
         }
     }
 
-    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
-        let Some(mut node) = self.paths.node(field) else { return Ok(Read::Broken) };
-        while self.paths.depth(node) > depth {
-            node = self.paths.parent(node);
-        }
-        self.read_node(node, field)
-    }
-
-    fn is_list(&self, field: FieldId) -> bool {
-        let start = self.paths.node(field).and_then(|node| self.start(node));
-        start.is_some_and(|start| self.first_byte(start) == b'[')
+    fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
+        let part = self.part();
+        let start = self.paths.node(field).and_then(|list| Some((list, part.start(list)?)));
+        let Some((list, start)) = start.filter(|&(_, start)| part.first_byte(start) == b'[') else { return Ok(None) };
+        let nodes = self.paths.below(list).len();
+        let mut objects = InJson { text: self.text, paths: self.paths, list, nodes, starts: Vec::new() };
+        objects
+            .fill(&mut Scanner::lenient(self.text, start), self.paths.depth(list))
+            .map_err(|fault| ReadError { field: self.paths.name(field), problem: fault.to_string() })?;
+        Ok(Some(Listed::Made(Box::new(objects))))
     }
 }
 

@@ -2,18 +2,21 @@
 //!
 //! - [`path`]: field paths, interned to numbers when rules are compiled.
 //! - [`value`]: the values a message and a rule are made of, with CEL's equality and order.
+//! - [`objects`]: the objects of a list, without the rest of it.
 //! - [`json`]: raw JSON bytes as a message; [`tree`]: values as a message.
 //! - [`render`]: values as text for people.
 //!
 //! A message is anything that implements [`Fields`]. Only the fields that some rule names are asked for.
 
 pub mod json;
+pub mod objects;
 pub mod path;
 pub mod render;
 pub mod tree;
 pub mod value;
 
 use crate::error::ReadError;
+use objects::Listed;
 use path::FieldId;
 use value::Value;
 
@@ -51,12 +54,9 @@ pub trait Fields<'m> {
         Ok(None)
     }
 
-    /// Reads the value that the first `depth` segments of `field` lead to (`depth` may be 0: the root).
+    /// The objects of the list that stands at exactly `field`; `None` if no list stands there.
     ///
     /// # Errors
-    /// As [`Fields::read`].
-    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError>;
-
-    /// Whether a list stands at exactly `field`. No value is converted.
-    fn is_list(&self, field: FieldId) -> bool;
+    /// As [`Fields::read`], if what stands there cannot be told. Of the objects nothing has been read yet.
+    fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError>;
 }

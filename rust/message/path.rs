@@ -2,9 +2,10 @@
 //!
 //! A table only grows; numbers stay valid while rules come and go.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+
+use crate::hash::mix_bytes;
 
 /// A field's number in its [`FieldTable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +33,13 @@ pub struct Path {
     pub segments: Box<[Arc<str>]>,
 }
 
+impl Path {
+    /// Whether the path leads to `other` and no further, or below it.
+    pub fn starts_with(&self, other: &Path) -> bool {
+        self.root == other.root && self.segments.starts_with(&other.segments)
+    }
+}
+
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.root)?;
@@ -53,26 +61,29 @@ pub struct FieldTable {
 #[derive(Debug, Clone, Default)]
 struct Inner {
     paths: Vec<Arc<Path>>,
-    numbers: HashMap<Arc<Path>, FieldId>,
+    /// Where each path is: open addressing over the paths themselves.
+    slots: Box<[u32]>,
 }
+
+const EMPTY: u32 = u32::MAX;
 
 impl FieldTable {
     /// The number of `path`, given out now if it is new.
     pub fn intern(&mut self, path: Path) -> FieldId {
-        if let Some(&id) = self.inner.numbers.get(&path) {
-            return id;
-        }
-        let inner = Arc::make_mut(&mut self.inner);
-        let id = FieldId::new(inner.paths.len());
-        let path = Arc::new(path);
-        inner.paths.push(Arc::clone(&path));
-        inner.numbers.insert(path, id);
-        id
+        self.find(&path).unwrap_or_else(|| Arc::make_mut(&mut self.inner).add(path))
+    }
+
+    /// The same of the path from `root` along `keys`. Allocates only if it is new.
+    pub(crate) fn number<K: AsRef<str>>(&mut self, root: &str, keys: &[K]) -> FieldId {
+        self.inner.find(root, keys).unwrap_or_else(|| {
+            let segments = keys.iter().map(|key| Arc::from(key.as_ref())).collect();
+            Arc::make_mut(&mut self.inner).add(Path { root: root.into(), segments })
+        })
     }
 
     /// The number of `path`, if it has one.
     pub fn find(&self, path: &Path) -> Option<FieldId> {
-        self.inner.numbers.get(path).copied()
+        self.inner.find(&path.root, &path.segments)
     }
 
     /// All paths, by number.
@@ -83,5 +94,70 @@ impl FieldTable {
     /// The path with this number.
     pub fn path(&self, field: FieldId) -> &Path {
         &self.inner.paths[field.index()]
+    }
+}
+
+impl Inner {
+    fn find<K: AsRef<str>>(&self, root: &str, keys: &[K]) -> Option<FieldId> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut at = hash(root, keys) as usize & mask;
+        while self.slots[at] != EMPTY {
+            let path = &self.paths[self.slots[at] as usize];
+            if *path.root == *root && path.segments.iter().map(|key| &**key).eq(keys.iter().map(K::as_ref)) {
+                return Some(FieldId(self.slots[at]));
+            }
+            at = (at + 1) & mask;
+        }
+        None
+    }
+
+    /// Adds a path that is not here.
+    fn add(&mut self, path: Path) -> FieldId {
+        let id = FieldId::new(self.paths.len());
+        self.paths.push(Arc::new(path));
+        if self.paths.len() * 2 > self.slots.len() {
+            self.slots = vec![EMPTY; (self.paths.len() * 4).next_power_of_two()].into();
+            (0..self.paths.len()).for_each(|number| self.put(FieldId::new(number)));
+        } else {
+            self.put(id);
+        }
+        id
+    }
+
+    fn put(&mut self, id: FieldId) {
+        let path = &self.paths[id.index()];
+        let mask = self.slots.len() - 1;
+        let mut at = hash(&path.root, &path.segments) as usize & mask;
+        while self.slots[at] != EMPTY {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = id.0;
+    }
+}
+
+fn hash<K: AsRef<str>>(root: &str, keys: &[K]) -> u64 {
+    let start = mix_bytes(0, root.as_bytes());
+    keys.iter().fold(start, |state, key| mix_bytes(state, key.as_ref().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_keeps_its_number_and_equal_paths_share_it() {
+        let mut table = FieldTable::default();
+        let keys = |n: usize| [format!("k{}", n % 10), format!("k{}", n / 10)];
+        let numbers: Vec<FieldId> = (0..100).map(|n| table.number("message", &keys(n))).collect();
+        let before = table.clone();
+        assert_eq!(table.number("live", &keys(0)).index(), 100, "another root");
+        assert_eq!(table.number("message", &["k0"]).index(), 101, "fewer keys");
+        assert_eq!(before.paths().len(), 100);
+        for (n, &number) in numbers.iter().enumerate() {
+            let path = Path { root: "message".into(), segments: keys(n).map(Arc::from).into() };
+            assert_eq!((number.index(), table.path(number)), (n, &path));
+            assert_eq!((table.find(&path), table.intern(path)), (Some(number), number));
+        }
+        assert_eq!(before.find(&Path { root: "live".into(), segments: Box::default() }), None);
     }
 }

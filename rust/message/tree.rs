@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::objects::{self, Listed};
 use super::path::{FieldId, FieldTable, Path};
 use super::value::Value;
 use super::{Fields, Read};
@@ -23,26 +24,18 @@ impl<'t, 'm> ValueMessage<'t, 'm> {
         Self { table, root, value }
     }
 
-    fn follow(&self, path: &Path, depth: usize) -> Read<'m> {
-        match path.segments.get(..depth) {
-            Some(segments) if *path.root == *self.root => follow(&self.value, segments),
-            _ => Read::Broken,
-        }
+    fn follow(&self, path: &Path) -> Read<'m> {
+        if *path.root == *self.root { follow(&self.value, &path.segments) } else { Read::Broken }
     }
 }
 
 impl<'m> Fields<'m> for ValueMessage<'_, 'm> {
     fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError> {
-        let path = self.table.path(field);
-        Ok(self.follow(path, path.segments.len()))
+        Ok(self.follow(self.table.path(field)))
     }
 
-    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
-        Ok(self.follow(self.table.path(field), depth))
-    }
-
-    fn is_list(&self, field: FieldId) -> bool {
-        matches!(self.read(field), Ok(Read::Value(Value::List(_))))
+    fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
+        Ok(objects::of_read(self.table, field, &self.read(field)?))
     }
 }
 
@@ -95,6 +88,6 @@ mod tests {
         let live = table.intern(Path { root: "live".into(), segments: Box::new(["a".into()]) });
         let message = ValueMessage::new(&table, "message", json::value(br#"{"a": 1}"#).unwrap());
         assert!(matches!(message.read(live), Ok(Read::Broken)));
-        assert!(!message.is_list(live));
+        assert!(message.objects(live).unwrap().is_none());
     }
 }

@@ -16,6 +16,7 @@ pub mod time;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use smol_str::SmolStr;
 
 pub use map::{Key, Map};
 pub use order::NoOrder;
@@ -24,13 +25,13 @@ pub use time::Timestamp;
 /// Levels of lists and maps that a reader of messages accepts: as deep as `serde_json` goes.
 pub const MAX_DEPTH: usize = 128;
 
-/// Text borrowed from the message, or shared.
+/// Text borrowed from the message, or held: up to 23 bytes in place, more of it shared.
 #[derive(Debug, Clone)]
 pub enum Text<'m> {
     /// Borrowed from the message or the program.
     Borrowed(&'m str),
     /// Made by an expression, or a constant.
-    Shared(Arc<str>),
+    Shared(SmolStr),
 }
 
 impl Text<'_> {
@@ -45,7 +46,7 @@ impl Text<'_> {
     /// The same text, borrowed from nothing.
     pub fn into_owned(self) -> Text<'static> {
         match self {
-            Text::Borrowed(text) => Text::Shared(Arc::from(text)),
+            Text::Borrowed(text) => Text::Shared(SmolStr::new(text)),
             Text::Shared(text) => Text::Shared(text),
         }
     }
@@ -95,7 +96,7 @@ impl<'m> Value<'m> {
     }
 
     /// Text of its own.
-    pub fn shared_text(text: impl Into<Arc<str>>) -> Self {
+    pub fn shared_text(text: impl Into<SmolStr>) -> Self {
         Value::Text(Text::Shared(text.into()))
     }
 

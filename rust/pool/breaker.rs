@@ -64,7 +64,15 @@ struct History {
 
 /// The breaker of one destination.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Breaker {
+    // What a success touches is first, beside what it touches of the destination.
+    /// Failures in a row.
+    streak: AtomicU32,
+    /// Whether the event of this probation was written.
+    announced: AtomicBool,
+    /// Outcomes of the last while.
+    rate: Rate,
     /// End of the ejection; 0: none. Relaxed throughout: published by the epoch, as are the next two.
     ejected_until: AtomicU64,
     /// End of the pause that the destination asked for; 0: none.
@@ -73,14 +81,8 @@ pub struct Breaker {
     recovered_at: AtomicU64,
     /// When the permit lapses; not above now: free.
     permit: AtomicU64,
-    /// Failures in a row.
-    streak: AtomicU32,
     /// When the streak began.
     failing_since: AtomicU64,
-    /// Outcomes of the last while.
-    rate: Rate,
-    /// Whether the event of this probation was written.
-    announced: AtomicBool,
     history: Mutex<History>,
 }
 

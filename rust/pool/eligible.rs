@@ -16,6 +16,7 @@ use crate::pool::aside::Serving;
 use crate::pool::bound::Bound;
 use crate::pool::breaker::{Phase, ramp};
 use crate::pool::destination::{Admin, Destination, Health};
+use crate::pool::hot::{Hot, Slot};
 use crate::pool::registry::CursorKey;
 use crate::pool::tiers::{TierHealth, TierLoad, loads};
 use crate::pool::{FailoverSpec, Member, Nanos, Pool, Reason, Request};
@@ -87,9 +88,11 @@ impl Pool {
     }
 }
 
-/// A member in a list.
+/// A member in a list, on one cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Entry {
+    slot: Slot,
     destination: Arc<Destination>,
     pub(crate) member: u32,
     weight: u32,
@@ -122,7 +125,15 @@ impl Ask<'_> {
     }
 }
 
+#[cfg(not(feature = "model"))]
+const _: () = assert!(size_of::<Entry>() == 64);
+
 impl Entry {
+    #[inline]
+    pub(crate) fn hot(&self) -> &Hot {
+        self.slot.get()
+    }
+
     #[inline]
     fn cap_at(&self, now: Nanos) -> u32 {
         if self.cap == u32::MAX || self.ramp_window == 0 {
@@ -134,7 +145,7 @@ impl Entry {
     /// Whether it is below its cap.
     #[inline]
     pub(crate) fn has_room(&self, now: Nanos) -> bool {
-        self.cap == u32::MAX || self.destination.in_flight() < self.cap_at(now)
+        self.cap == u32::MAX || self.hot().in_flight() < self.cap_at(now)
     }
 
     /// Whether the request does not exclude it, and it is still fit where that is in doubt.
@@ -150,12 +161,12 @@ impl Entry {
 
     #[inline]
     pub(crate) fn hold(&self, now: Nanos) -> bool {
-        self.destination.hold(self.cap_at(now))
+        self.hot().hold(self.cap_at(now))
     }
 
     /// Lets go of what was just held.
     pub(crate) fn release(&self) {
-        self.destination.release();
+        self.hot().release();
     }
 }
 
@@ -166,11 +177,11 @@ impl Candidate for Entry {
     }
     #[inline]
     fn in_flight(&self) -> u32 {
-        self.destination.in_flight()
+        self.hot().in_flight()
     }
     #[inline]
     fn latency(&self, now: Nanos) -> Option<f32> {
-        self.destination.latency().at(now)
+        self.hot().latency.at(now)
     }
     #[inline]
     fn latency_under_load(&self, now: Nanos) -> Option<f32> {
@@ -178,7 +189,7 @@ impl Candidate for Entry {
     }
     #[inline]
     fn success(&self, now: Nanos) -> f32 {
-        self.destination.failures().success_at(now)
+        self.hot().failures.success_at(now)
     }
     #[inline]
     fn health(&self) -> f32 {
@@ -432,6 +443,7 @@ impl TierBuilder<'_> {
             ramp_from: ramp.unwrap_or(0),
             ramp_window: if ramp.is_some() { window } else { 0 },
             panic,
+            slot: destination.slot().clone(),
             destination,
         }
     }

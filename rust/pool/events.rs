@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::balance::PolicyKind;
 use crate::pool::{Admin, Health, Nanos};
 
 /// How many events are kept.
@@ -23,7 +24,7 @@ pub struct Event {
     pub seq: u64,
     /// When, in the caller's monotonic time.
     pub at: Nanos,
-    /// The destination's id.
+    /// The destination's id; for [`EventKind::Weights`] and [`EventKind::Policy`] the pool's.
     pub destination: Arc<str>,
     /// What changed.
     pub kind: EventKind,
@@ -63,6 +64,10 @@ pub enum EventKind {
     Admin(Admin),
     /// Healthy, degraded or unhealthy.
     Health(Health),
+    /// Weights of a pool were adjusted to what was observed.
+    Weights,
+    /// The policy of a pool under `auto` was put on trial, kept or replaced; this one is in force now.
+    Policy(PolicyKind),
 }
 
 impl EventKind {
@@ -78,6 +83,8 @@ impl EventKind {
             Self::FailedBack => "failed_back",
             Self::Admin(_) => "admin",
             Self::Health(_) => "health",
+            Self::Weights => "weights",
+            Self::Policy(_) => "policy",
         }
     }
 }

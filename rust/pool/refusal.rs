@@ -22,7 +22,10 @@ impl Pool {
                 "not cleared for the message's classification"
             } else if request.excludes(member.id()) {
                 "excluded"
-            } else if !serving.uses(index, member.tier) && request.pinned.is_none() {
+            } else if !serving.uses(index, member.tier)
+                && request.pinned.is_none()
+                && !matches!(status, Status::FailedOver { .. })
+            {
                 tally.moved = true;
                 "in a backup tier that is not used"
             } else {

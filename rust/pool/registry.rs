@@ -14,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use crate::balance::Cursor;
 use crate::pool::destination::{Admin, Destination, Health};
 use crate::pool::events::{EventKind, EventLog, Events};
+use crate::pool::hot::Slot;
 use crate::pool::{Nanos, Pool};
 
 /// Which rotation of a pool: rotations go on where they were when a pool's view is rebuilt or its configuration
@@ -32,6 +33,8 @@ pub(crate) struct CursorKey {
 pub struct Registry {
     epoch: AtomicU64,
     destinations: RwLock<HashMap<Arc<str>, Arc<Destination>>>,
+    /// The place given out last.
+    slot: Mutex<Option<Slot>>,
     cursors: Mutex<HashMap<CursorKey, Arc<Cursor>>>,
     /// Held while a destination is judged, so that two destinations cannot both be the one that may still be ejected.
     judging: Mutex<()>,
@@ -50,8 +53,15 @@ impl Registry {
             return found;
         }
         let mut destinations = self.destinations.write();
-        let new = || Arc::new(Destination::new(Arc::clone(id)));
+        let new = || Arc::new(Destination::new(Arc::clone(id), self.next_slot()));
         Arc::clone(destinations.entry(Arc::clone(id)).or_insert_with(new))
+    }
+
+    fn next_slot(&self) -> Slot {
+        let mut last = self.slot.lock();
+        let next = last.as_ref().map_or_else(Slot::new, Slot::next);
+        *last = Some(next.clone());
+        next
     }
 
     /// The destination of this id.
@@ -176,6 +186,11 @@ impl Registry {
         let reason = reason.into();
         destination.record().note(now, kind, &reason);
         self.log.add(now, destination.id(), kind, reason);
+    }
+
+    /// Records what concerns a pool as a whole.
+    pub(crate) fn noted_of(&self, now: Nanos, pool: &Pool, kind: EventKind, reason: String) {
+        self.log.add(now, pool.id(), kind, reason.into());
     }
 
     pub(crate) fn cursor(&self, key: CursorKey) -> Arc<Cursor> {

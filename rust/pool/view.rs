@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::balance::PolicyKind;
+use crate::balance::{Choice, PolicyKind};
 use crate::pool::breaker::Phase;
 use crate::pool::destination::{Admin, Destination, Health};
 use crate::pool::eligible::Status;
@@ -58,6 +58,8 @@ pub struct DestinationView {
     pub latency: Option<Nanos>,
     /// Median, 95th and 99th percentile of latency, ns; `None` before any success.
     pub percentiles: Option<[Nanos; 3]>,
+    /// Mean of the utilisation it reported of late, 1: all it can do; `None` if it did not for 3 minutes.
+    pub utilisation: Option<f32>,
     /// Failures by name.
     pub failure_kinds: Vec<(Box<str>, u64)>,
 }
@@ -70,7 +72,7 @@ impl Destination {
             Phase::Out(until) => ("ejected", Some(until - now)),
             Phase::Probation => ("probation", None),
         };
-        let counts = self.counts();
+        let (hot, counts) = (self.hot(), self.counts());
         let held = self.aside().until(now);
         DestinationView {
             id: Arc::clone(self.id()),
@@ -82,9 +84,9 @@ impl Destination {
             failed_over_for: held.filter(|until| *until != Nanos::MAX).map(|until| until - now),
             failed_over_to: self.aside().to(now),
             in_flight: self.in_flight(),
-            picks: counts.attempts.get() + counts.selections.get(),
-            attempts: counts.attempts.get(),
-            successes: counts.successes.get(),
+            picks: hot.attempts.get() + hot.selections.get(),
+            attempts: hot.attempts.get(),
+            successes: hot.successes.get(),
             failures: counts.failures.get(),
             overloaded: counts.overloaded.get(),
             cancelled: counts.cancelled.get(),
@@ -96,6 +98,7 @@ impl Destination {
             success_rate: self.failures().success(),
             latency: self.latency().last().map(|latency| latency as Nanos),
             percentiles: self.histogram().and_then(|histogram| histogram.quantiles([0.5, 0.95, 0.99])),
+            utilisation: self.utilisation(now),
             failure_kinds: counts.failure_kinds.counts(),
         }
     }
@@ -106,8 +109,10 @@ impl Destination {
 pub struct PoolView {
     /// Its id.
     pub id: Arc<str>,
-    /// Its policy.
-    pub policy: PolicyKind,
+    /// How it comes by its policy.
+    pub policy: Choice,
+    /// The policy in force.
+    pub in_force: PolicyKind,
     /// Its members, in the order configured.
     pub members: Vec<MemberView>,
     /// Fit members of those enabled with a weight above 0, 0..=1.
@@ -121,6 +126,8 @@ pub struct MemberView {
     pub id: Arc<str>,
     /// Weight as it was last set, or as configured.
     pub weight: f64,
+    /// Weight as it is used: adjusted to what was observed, where the pool does so.
+    pub effective_weight: f64,
     /// Tier.
     pub tier: u8,
     /// Clearance.
@@ -138,6 +145,7 @@ impl Pool {
         let member = |member: &crate::pool::Member| MemberView {
             id: Arc::clone(member.id()),
             weight: member.weight(),
+            effective_weight: member.effective_weight(),
             tier: member.tier(),
             clearance: member.clearance(),
             max_in_flight: member.max_in_flight(),
@@ -146,7 +154,8 @@ impl Pool {
         };
         PoolView {
             id: Arc::clone(self.id()),
-            policy: self.policy(),
+            policy: self.choice(),
+            in_force: self.policy(),
             members: self.members().iter().map(member).collect(),
             healthy_ratio: self.healthy_ratio(now),
         }

@@ -79,6 +79,35 @@ pub(super) fn is_message(object: &Bound<'_, PyAny>) -> bool {
     object.is_instance_of::<PyDict>() || object.cast::<PyMapping>().is_ok() || has_fields(object)
 }
 
+/// The objects of a list, those of lists in it included. The error is the problem alone.
+pub(super) fn objects<'py>(list: &Bound<'py, PyAny>) -> Result<Vec<Bound<'py, PyAny>>, String> {
+    let mut objects = Vec::with_capacity(list.len().unwrap_or(0));
+    collect(list, 0, &mut objects)?;
+    Ok(objects)
+}
+
+fn collect<'py>(list: &Bound<'py, PyAny>, depth: usize, into: &mut Vec<Bound<'py, PyAny>>) -> Result<(), String> {
+    if depth == MAX_DEPTH {
+        return Err(too_deep());
+    }
+    for item in list.try_iter().map_err(|error| failed(list, &error))? {
+        let item = item.map_err(|error| failed(list, &error))?;
+        if item.is_instance_of::<PyDict>() {
+            into.push(item);
+        } else if is_list(&item) {
+            collect(&item, depth + 1, into)?;
+        } else if !is_plain(&item) && is_message(&item) {
+            into.push(item);
+        }
+    }
+    Ok(())
+}
+
+#[cold]
+fn too_deep() -> String {
+    format!("is nested more than {MAX_DEPTH} levels deep; send it flatter, or as text")
+}
+
 /// Looks up `key` in a dict, Mapping, dataclass or model.
 #[inline]
 pub(super) fn child<'py>(object: &Bound<'py, PyAny>, key: &Bound<'py, PyString>) -> Result<Child<'py>, String> {
@@ -164,7 +193,7 @@ fn nested<'m, 'py>(object: &Bound<'py, PyAny>, held: &'m Held<'py>, depth: usize
         return Ok(Value::Bytes(Arc::from(bytes.as_bytes())));
     }
     if depth == MAX_DEPTH {
-        return Err(format!("is nested more than {MAX_DEPTH} levels deep; send it flatter, or as text"));
+        return Err(too_deep());
     }
     if is_list(object) {
         let items = object.try_iter().map_err(|error| failed(object, &error))?;

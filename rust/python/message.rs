@@ -9,6 +9,7 @@ use super::convert::{self, Child, Held};
 use super::errors::{json_error, message_error, read_error};
 use crate::error::ReadError;
 use crate::message::json::{Check, JsonMessage};
+use crate::message::objects::{Listed, Objects};
 use crate::message::path::{FieldId, FieldTable};
 use crate::message::{Fields, Read};
 use crate::router::Snapshot;
@@ -33,6 +34,12 @@ impl Keys {
 /// A mapping, dataclass or model as a message.
 struct ObjectMessage<'m, 'py> {
     object: &'m Bound<'py, PyAny>,
+    reader: Reader<'m, 'py>,
+}
+
+/// What objects are read with.
+#[derive(Clone, Copy)]
+struct Reader<'m, 'py> {
     keys: &'m Keys,
     fields: &'m FieldTable,
     held: &'m Held<'py>,
@@ -46,11 +53,11 @@ enum End<'py> {
     InList(usize),
 }
 
-impl<'m, 'py> ObjectMessage<'m, 'py> {
+impl<'m, 'py> Reader<'m, 'py> {
     #[inline]
-    fn follow(&self, field: FieldId, keys: &[Py<PyString>]) -> Result<End<'py>, ReadError> {
-        let Some((key, keys)) = keys.split_first() else { return Ok(End::At(self.object.clone())) };
-        let mut child = self.child(field, self.object, key)?;
+    fn follow(self, object: &Bound<'py, PyAny>, field: FieldId, keys: &[Py<PyString>]) -> Result<End<'py>, ReadError> {
+        let Some((key, keys)) = keys.split_first() else { return Ok(End::At(object.clone())) };
+        let mut child = self.child(field, object, key)?;
         for (depth, key) in (1..).zip(keys) {
             child = match child {
                 Child::Found(object) => self.child(field, &object, key)?,
@@ -67,18 +74,28 @@ impl<'m, 'py> ObjectMessage<'m, 'py> {
     }
 
     #[inline]
-    fn child(&self, field: FieldId, object: &Bound<'py, PyAny>, key: &Py<PyString>) -> Result<Child<'py>, ReadError> {
+    fn child(self, field: FieldId, object: &Bound<'py, PyAny>, key: &Py<PyString>) -> Result<Child<'py>, ReadError> {
         convert::child(object, key.bind(object.py())).map_err(|problem| self.error(field, problem))
     }
 
+    #[inline]
+    fn keys_of(self, field: FieldId) -> &'m [Py<PyString>] {
+        &self.keys.0[field.index()]
+    }
+
     #[cold]
-    fn error(&self, field: FieldId, problem: String) -> ReadError {
+    fn error(self, field: FieldId, problem: String) -> ReadError {
         ReadError { field: self.fields.path(field).to_string(), problem }
     }
 
     #[inline]
-    fn read_along(&self, field: FieldId, keys: &[Py<PyString>]) -> Result<Read<'m>, ReadError> {
-        Ok(match self.follow(field, keys)? {
+    fn read_along(
+        self,
+        object: &Bound<'py, PyAny>,
+        field: FieldId,
+        keys: &[Py<PyString>],
+    ) -> Result<Read<'m>, ReadError> {
+        Ok(match self.follow(object, field, keys)? {
             End::At(object) => {
                 Read::Value(convert::value(&object, self.held).map_err(|problem| self.error(field, problem))?)
             }
@@ -91,17 +108,40 @@ impl<'m, 'py> ObjectMessage<'m, 'py> {
 
 impl<'m> Fields<'m> for ObjectMessage<'m, '_> {
     fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError> {
-        self.read_along(field, &self.keys.0[field.index()])
+        self.reader.read_along(self.object, field, self.reader.keys_of(field))
     }
 
-    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
-        let keys = &self.keys.0[field.index()];
-        self.read_along(field, &keys[..depth.min(keys.len())])
+    fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
+        let keys = self.reader.keys_of(field);
+        match self.reader.follow(self.object, field, keys)? {
+            End::At(list) if convert::is_list(&list) => {
+                let objects = convert::objects(&list).map_err(|problem| self.reader.error(field, problem))?;
+                Ok(Some(Listed::Made(Box::new(InList { reader: self.reader, depth: keys.len(), objects }))))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The objects of a list.
+struct InList<'m, 'py> {
+    reader: Reader<'m, 'py>,
+    /// How many keys lead to the list.
+    depth: usize,
+    objects: Vec<Bound<'py, PyAny>>,
+}
+
+impl<'m> Objects<'m> for InList<'m, '_> {
+    fn len(&self) -> usize {
+        self.objects.len()
     }
 
-    fn is_list(&self, field: FieldId) -> bool {
-        let end = self.follow(field, &self.keys.0[field.index()]);
-        matches!(end, Ok(End::At(object)) if convert::is_list(&object))
+    fn read(&self, number: usize, field: FieldId) -> Result<Read<'m>, ReadError> {
+        let Some(keys) = self.reader.keys_of(field).get(self.depth..) else { return Ok(Read::Broken) };
+        Ok(match self.reader.read_along(&self.objects[number], field, keys)? {
+            Read::InList { depth } => Read::InList { depth: self.depth + depth },
+            read => read,
+        })
     }
 }
 
@@ -148,7 +188,8 @@ pub(super) fn with_message<C: Compiled, T>(
         return Err(message_error("message", problem));
     }
     let held = Held::default();
-    read(compiled, &ObjectMessage { object, keys, fields: compiled.program().fields(), held: &held })
+    let reader = Reader { keys, fields: compiled.program().fields(), held: &held };
+    read(compiled, &ObjectMessage { object, reader })
 }
 
 /// Calls `read` with the message that raw JSON is.

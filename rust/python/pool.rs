@@ -27,20 +27,22 @@ pub(super) struct Pool {
 #[pymethods]
 impl Pool {
     #[new]
-    #[pyo3(signature = (destinations, *, policy = "round_robin", bounded_load = None, failover = None, seed = None))]
+    #[pyo3(signature = (destinations, *, policy = "round_robin", bounded_load = None, dynamic_adjustment = false, failover = None, seed = None))]
     fn new(
         py: Python<'_>,
         destinations: &Bound<'_, PyAny>,
         policy: &str,
         bounded_load: Option<f64>,
+        dynamic_adjustment: bool,
         failover: Option<&Bound<'_, PyAny>>,
         seed: Option<u64>,
     ) -> PyResult<Self> {
         let registry = Registry::new();
         let spec = PoolSpec {
             id: Arc::from("pool"),
-            policy: spec::policy(policy, "pool")?,
+            policy: spec::policy(policy, bounded_load.is_some(), "pool")?,
             bounded_load,
+            dynamic_adjustment,
             members: spec::members(destinations, "pool")?,
             failover: spec::failover(failover)?,
         };
@@ -114,7 +116,12 @@ impl Pool {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Pool of {} destinations by {}>", self.__len__(), self.members.policy())
+        format!("<Pool of {} destinations by {}>", self.__len__(), self.members.choice())
+    }
+
+    #[getter]
+    fn policy(&self) -> &'static str {
+        self.members.policy().as_str()
     }
 }
 
@@ -205,6 +212,7 @@ pub(super) fn destination_state<'py>(
     dict.set_item("p50_ms", percentile(0))?;
     dict.set_item("p95_ms", percentile(1))?;
     dict.set_item("p99_ms", percentile(2))?;
+    dict.set_item("utilisation", view.utilisation)?;
     dict.set_item("failure_kinds", kinds)?;
     Ok(dict)
 }

@@ -366,6 +366,11 @@ impl Router {
         Ok(back.iter().map(ToString::to_string).collect())
     }
 
+    fn _report_utilisation(&self, id: &str, utilisation: f64) -> PyResult<()> {
+        let reported = spec::utilisation(utilisation)?;
+        known(id, self.registry.get(id).map(|destination| destination.report_utilisation(reported, now())))
+    }
+
     fn _destinations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let at = now();
         let live = self.live.load();
@@ -386,6 +391,7 @@ impl Router {
                 let dict = PyDict::new(py);
                 dict.set_item("id", member.id.as_ref())?;
                 dict.set_item("weight", member.weight)?;
+                dict.set_item("effective_weight", member.effective_weight)?;
                 dict.set_item("tier", member.tier)?;
                 dict.set_item("clearance", CLASSIFICATIONS.get(usize::from(member.clearance)))?;
                 dict.set_item("max_in_flight", member.max_in_flight)?;
@@ -395,6 +401,7 @@ impl Router {
             let dict = PyDict::new(py);
             dict.set_item("id", view.id.as_ref())?;
             dict.set_item("policy", view.policy.as_str())?;
+            dict.set_item("in_force", view.in_force.as_str())?;
             dict.set_item("healthy_ratio", view.healthy_ratio)?;
             dict.set_item("destinations", members.collect::<PyResult<Vec<_>>>()?)?;
             Ok(dict)

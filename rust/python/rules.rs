@@ -52,6 +52,9 @@ struct Compiled {
     ids: [PyOnceLock<Py<PyString>>; KEPT_IDS],
 }
 
+/// So many rules are taken over from Python and compiled at a time: more would only take more memory.
+const AT_ONCE: usize = 256;
+
 /// So many ids are kept as Python strings: those of a small set, and of the rules that are tried first.
 const KEPT_IDS: usize = 32;
 
@@ -138,12 +141,18 @@ impl RuleSet {
     #[new]
     #[pyo3(signature = (rules = None))]
     fn new(py: Python<'_>, rules: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
-        let sources = match rules {
-            Some(rules) => rules.try_iter()?.map(|rule| spec::rule_source(&rule?)).collect::<PyResult<Vec<_>>>()?,
-            None => Vec::new(),
-        };
-        let program =
-            py.detach(|| Program::build(sources, &ROOTS, Limits::default())).map_err(|errors| raised(py, errors))?;
+        let mut addition = Program::empty(Arc::default(), &ROOTS, Limits::default()).adding();
+        if let Some(rules) = rules {
+            let mut sources = Vec::with_capacity(AT_ONCE);
+            for rule in rules.try_iter()? {
+                sources.push(spec::rule_source(&rule?)?);
+                if sources.len() == AT_ONCE {
+                    py.detach(|| addition.extend(sources.drain(..)));
+                }
+            }
+            py.detach(|| addition.extend(sources));
+        }
+        let program = py.detach(|| addition.finish()).map_err(|errors| raised(py, errors))?;
         let keys = Keys::new(py, program.fields());
         Ok(Self { compiled: ArcSwap::from_pointee(Compiled::new(program, keys)), changing: Mutex::new(()) })
     }

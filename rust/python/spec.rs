@@ -3,6 +3,7 @@
 //! The Python layer has validated a router's configuration with places in its file. Rules and pools that code
 //! gives to `RuleSet` and `Pool` come straight here, so every key is checked.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -10,11 +11,12 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyString};
+use smallvec::{SmallVec, smallvec};
 
 use super::convert::{self, Held};
 use super::errors::{config_error, rule_error};
 use super::nanos;
-use crate::balance::PolicyKind;
+use crate::balance::Choice;
 use crate::cache::{Bounds, Caching};
 use crate::error::{Place, RuleError};
 use crate::message::path::Path;
@@ -26,31 +28,52 @@ use crate::rules::program::{Program, RuleSource};
 
 /// A mapping whose keys are all asked for by name, with errors that say whose they are.
 pub(super) struct Section<'a, 'py> {
-    mapping: &'a Bound<'py, PyMapping>,
-    owner: String,
+    known: &'a [&'a str],
+    /// The values, in the order of `known`.
+    values: SmallVec<[Option<Bound<'py, PyAny>>; 4]>,
+    owner: Cow<'static, str>,
 }
 
 impl<'a, 'py> Section<'a, 'py> {
-    pub(super) fn new(object: &'a Bound<'py, PyAny>, owner: String, known: &[&str]) -> PyResult<Self> {
-        let mapping = object
-            .cast::<PyMapping>()
-            .map_err(|_| config_error(format!("{owner}: give a mapping, not a {}", convert::type_name(object))))?;
+    pub(super) fn new(
+        object: &Bound<'py, PyAny>,
+        owner: impl Into<Cow<'static, str>>,
+        known: &'a [&'a str],
+    ) -> PyResult<Self> {
+        let mut section = Self { known, values: smallvec![None; known.len()], owner: owner.into() };
+        if let Ok(dict) = object.cast_exact::<PyDict>() {
+            for (key, item) in dict {
+                section.set(&key, item)?;
+            }
+            return Ok(section);
+        }
+        let mapping = object.cast::<PyMapping>().map_err(|_| {
+            config_error(format!("{}: give a mapping, not a {}", section.owner, convert::type_name(object)))
+        })?;
         for key in mapping.keys()? {
-            let key: String = key.str()?.to_string_lossy().into_owned();
-            if !known.contains(&key.as_str()) {
-                return Err(config_error(format!("{owner}: unknown key {key:?}; known are: {}", known.join(", "))));
+            let item = mapping.get_item(&key)?;
+            section.set(&key, item)?;
+        }
+        Ok(section)
+    }
+
+    /// Takes the value under `key`, as missing if it is None.
+    fn set(&mut self, key: &Bound<'py, PyAny>, item: Bound<'py, PyAny>) -> PyResult<()> {
+        let name = key.cast::<PyString>().ok().and_then(|name| name.to_str().ok());
+        match self.known.iter().position(|known| name == Some(known)) {
+            Some(at) => self.values[at] = (!item.is_none()).then_some(item),
+            None => {
+                let (key, known) = (key.str()?.to_string_lossy().into_owned(), self.known.join(", "));
+                return Err(config_error(format!("{}: unknown key {key:?}; known are: {known}", self.owner)));
             }
         }
-        Ok(Self { mapping, owner })
+        Ok(())
     }
 
     /// The value under `key`; none where it is missing or None.
     fn get(&self, key: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if !self.mapping.contains(key)? {
-            return Ok(None);
-        }
-        let item = self.mapping.get_item(key)?;
-        Ok(if item.is_none() { None } else { Some(item) })
+        let at = self.known.iter().position(|known| *known == key);
+        Ok(at.and_then(|at| self.values[at].clone()))
     }
 
     pub(super) fn optional<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str) -> PyResult<Option<T>> {
@@ -93,12 +116,12 @@ fn source(section: &Section<'_, '_>) -> PyResult<RuleSource> {
 
 /// A rule of a bare `RuleSet`: `{"id", "priority", "when", "match"}`.
 pub(super) fn rule_source(rule: &Bound<'_, PyAny>) -> PyResult<RuleSource> {
-    source(&Section::new(rule, "rule".to_owned(), &RULE_KEYS)?)
+    source(&Section::new(rule, "rule", &RULE_KEYS)?)
 }
 
 fn rule_spec(rule: &Bound<'_, PyAny>) -> PyResult<RuleSpec> {
     let known: Vec<&str> = RULE_KEYS.into_iter().chain(["pools", "mode", "quorum"]).collect();
-    let section = Section::new(rule, "rule".to_owned(), &known)?;
+    let section = Section::new(rule, "rule", &known)?;
     let pools: Vec<String> = section.required("pools")?;
     let mode = match section.required::<String>("mode")?.as_str() {
         "all" => Mode::All { quorum: section.required("quorum")? },
@@ -115,8 +138,12 @@ pub(super) fn level(name: &str, owner: &str) -> PyResult<u8> {
     })
 }
 
-pub(super) fn policy(name: &str, owner: &str) -> PyResult<PolicyKind> {
-    name.parse().map_err(|error| config_error(format!("{owner}: {error}")))
+/// A policy by its name; `keyed`: whether `auto` is to go by key.
+pub(super) fn policy(name: &str, keyed: bool, owner: &str) -> PyResult<Choice> {
+    match name.parse().map_err(|error| config_error(format!("{owner}: {error}")))? {
+        Choice::Auto { .. } => Ok(Choice::Auto { keyed }),
+        fixed => Ok(fixed),
+    }
 }
 
 /// The way to a key: `message` and names below it.
@@ -180,7 +207,7 @@ pub(super) fn failover(settings: Option<&Bound<'_, PyAny>>) -> PyResult<Failover
         "health",
         "slow_start",
     ];
-    let section = Section::new(settings, "failover".to_owned(), &known)?;
+    let section = Section::new(settings, "failover", &known)?;
     spec.eject = section.optional("eject")?.unwrap_or(spec.eject);
     spec.spill = section.optional("spill")?.unwrap_or(spec.spill);
     spec.health = section.optional("health")?.unwrap_or(spec.health);
@@ -208,20 +235,33 @@ pub(super) fn failover(settings: Option<&Bound<'_, PyAny>>) -> PyResult<Failover
     Ok(spec)
 }
 
+/// What a destination says of its load, checked.
+pub(super) fn utilisation(given: f64) -> PyResult<f32> {
+    if given.is_finite() && given >= 0.0 {
+        return Ok((given as f32).min(f32::MAX));
+    }
+    Err(config_error(format!("utilisation: {given} is no load; write a number from 0, where 1 is all it can do")))
+}
+
 /// A state by its name.
 pub(super) fn state<T: FromStr<Err: Display>>(name: &str) -> PyResult<T> {
     name.parse().map_err(|error: T::Err| config_error(error.to_string()))
 }
 
-/// A pool, `{"id", "policy", "key", "bounded_load", "destinations"}`, and the field that holds the key of a message.
+/// A pool, `{"id", "policy", "key", "bounded_load", "dynamic_adjustment", "destinations"}`, and the field that holds the
+/// key of a message.
 pub(super) fn pool(item: &Bound<'_, PyAny>, failover: &FailoverSpec) -> PyResult<(PoolSpec, Option<Path>)> {
-    let section = Section::new(item, "pool".to_owned(), &["id", "policy", "key", "bounded_load", "destinations"])?;
+    let known = ["id", "policy", "key", "bounded_load", "dynamic_adjustment", "destinations"];
+    let section = Section::new(item, "pool", &known)?;
     let id: String = section.required("id")?;
     let owner = format!("pool {id:?}");
     let key = section.optional::<String>("key")?.map(|path| key_path(&path, &owner)).transpose()?;
+    let bounded_load = section.optional("bounded_load")?;
+    let keyed = key.is_some() || bounded_load.is_some();
     let spec = PoolSpec {
-        policy: policy(&section.required::<String>("policy")?, &owner)?,
-        bounded_load: section.optional("bounded_load")?,
+        policy: policy(&section.required::<String>("policy")?, keyed, &owner)?,
+        bounded_load,
+        dynamic_adjustment: section.optional("dynamic_adjustment")?.unwrap_or(false),
         members: members(&section.required::<Bound<'_, PyAny>>("destinations")?, &owner)?,
         id: Arc::from(id),
         failover: failover.clone(),
@@ -232,7 +272,7 @@ pub(super) fn pool(item: &Bound<'_, PyAny>, failover: &FailoverSpec) -> PyResult
 /// A whole configuration, as `turnout.config` compiles it.
 pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
     let known = ["stages", "rules", "urgent", "default", "dead_letter", "pools", "admin", "failover", "caching"];
-    let section = Section::new(spec, "router".to_owned(), &known)?;
+    let section = Section::new(spec, "router", &known)?;
     let stages = section
         .required::<Vec<String>>("stages")?
         .into_iter()
@@ -241,7 +281,7 @@ pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
     let rules = section.list("rules")?.iter().map(rule_spec).collect::<PyResult<_>>()?;
     let urgent = match section.get("urgent")? {
         Some(urgent) => {
-            let urgent = Section::new(&urgent, "urgent".to_owned(), &["min_priority", "pools"])?;
+            let urgent = Section::new(&urgent, "urgent", &["min_priority", "pools"])?;
             Some(Urgent { min_priority: urgent.required("min_priority")?, pools: urgent.required("pools")? })
         }
         None => None,
@@ -266,7 +306,7 @@ pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
 }
 
 fn caching(settings: &Bound<'_, PyAny>) -> PyResult<Caching> {
-    let section = Section::new(settings, "caching".to_owned(), &["mode", "max_entries", "max_bytes"])?;
+    let section = Section::new(settings, "caching", &["mode", "max_entries", "max_bytes"])?;
     let bounds = Bounds { entries: section.required("max_entries")?, bytes: section.required("max_bytes")? };
     match section.required::<String>("mode")?.as_str() {
         "auto" => Ok(Caching::Auto(bounds, super::now)),
@@ -302,7 +342,7 @@ pub(super) fn explanation<'py>(
     let id = |number: usize| PyString::new(py, &program.rule(number).id);
     let rules = explanation.rules.iter().map(|rule| {
         let dict = PyDict::new(py);
-        dict.set_item("rule", rule.id.as_ref())?;
+        dict.set_item("rule", rule.id.as_str())?;
         dict.set_item("matched", rule.matched())?;
         dict.set_item("found_by", rule.found_by.as_deref())?;
         let failure = rule.failure.as_ref();

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::ReadError;
+use crate::message::objects::Listed;
 use crate::message::path::{FieldId, Path};
 use crate::message::value::Value;
 use crate::message::{Fields, Read};
@@ -141,12 +142,7 @@ impl<'m> Fields<'m> for WithFacts<'_, 'm> {
         }
     }
 
-    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
-        // Patterns alone read prefixes, and patterns are asked of the message.
-        self.message.read_prefix(field, depth)
-    }
-
-    fn is_list(&self, field: FieldId) -> bool {
-        self.fact(field).is_none() && self.message.is_list(field)
+    fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
+        if self.fact(field).is_some() { Ok(None) } else { self.message.objects(field) }
     }
 }

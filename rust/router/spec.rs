@@ -195,10 +195,10 @@ impl Snapshot {
             };
             (envelope, pools.iter().map(key).collect())
         });
-        let routes = program.rules().iter().filter_map(|rule| routes.remove(rule.id.as_ref())).collect();
+        let routes = program.rules().iter().filter_map(|rule| routes.remove(rule.id.as_str())).collect();
         let hits = {
             let carried: HashMap<&str, _> = previous
-                .map(|old| old.program.rules().into_iter().map(|rule| rule.id.as_ref()).zip(&old.hits).collect())
+                .map(|old| old.program.rules().into_iter().map(|rule| rule.id.as_str()).zip(&old.hits).collect())
                 .unwrap_or_default();
             let carry = |id: &str| carried.get(id).map_or_else(Arc::default, |&count| Arc::clone(count));
             program.rules().iter().map(|rule| carry(&rule.id)).collect()

@@ -25,9 +25,10 @@ use ipnet::IpNet;
 use super::element::Element;
 use super::expression::{EvaluationError, Expression};
 use crate::error::ReadError;
-use crate::message::path::{FieldId, FieldTable};
+use crate::message::Fields;
+use crate::message::path::{FieldId, FieldTable, Path};
+use crate::message::render::Compact;
 use crate::message::value::Value;
-use crate::message::{Fields, Read};
 
 /// What a leaf is asked. An error is neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +48,8 @@ pub enum Condition {
     Any(Box<[Condition]>),
     /// One typed test of one field; rules of one set share those that are the same.
     Predicate(Arc<Predicate>),
+    /// Two or more of them, which all hold: what most rules are, so it is kept as small as it can be.
+    Tests(Box<[Arc<Predicate>]>),
     /// A CEL expression that is no typed test of a field against constants.
     Expression(Box<Computed>),
     /// A pattern's object below `field`. Where a list stands there, the condition holds if it holds within
@@ -71,8 +74,20 @@ pub struct Predicate {
     pub asked: Asked,
     /// Whether a list stands for its elements, any of which may pass (patterns), or for itself (CEL).
     pub elements: bool,
-    /// The source of the test, for `explain`: CEL text, or compact JSON of the pattern's operator.
-    pub source: Arc<str>,
+    /// The source of the test, for `explain`: CEL text, or compact JSON of the pattern's operator. `None` where
+    /// field and values say it: compact JSON of the values, or in CEL `field == 'text'`.
+    pub source: Option<Arc<str>>,
+    /// What stands around the text of a CEL test without a source.
+    pub quote: Quote,
+}
+
+/// The quotes of a text in CEL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Quote {
+    /// `'`
+    Single,
+    /// `"`
+    Double,
 }
 
 /// A CEL expression evaluated as a whole.
@@ -114,7 +129,6 @@ pub struct Bounds {
 
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use crate::message::render::Compact;
         let above = if self.includes_lower { ">=" } else { ">" };
         let below = if self.includes_upper { "<=" } else { "<" };
         write!(f, "{above} {} and {below} {}", Compact(&self.lower), Compact(&self.upper))
@@ -184,21 +198,9 @@ impl Condition {
     /// leave the answer open.
     pub fn holds<'m>(&self, fields: &dyn Fields<'m>, table: &FieldTable) -> Result<bool, Undecided> {
         match self {
-            Condition::Predicate(predicate) => match fields.lend(predicate.field)? {
-                Some(read) => Ok(predicate.passes(read)),
-                None => Ok(predicate.passes(&fields.read(predicate.field)?)),
-            },
-            Condition::All(parts) => {
-                let mut undecided = None;
-                for part in parts {
-                    match part.holds(fields, table) {
-                        Ok(true) => {}
-                        Ok(false) => return Ok(false),
-                        Err(cause) => undecided = undecided.or(Some(cause)),
-                    }
-                }
-                undecided.map_or(Ok(true), Err)
-            }
+            Condition::Predicate(predicate) => predicate.holds(fields),
+            Condition::Tests(tests) => every(tests.iter().map(|test| test.holds(fields))),
+            Condition::All(parts) => every(parts.iter().map(|part| part.holds(fields, table))),
             Condition::Any(parts) => {
                 let mut undecided = None;
                 for part in parts {
@@ -212,50 +214,79 @@ impl Condition {
             }
             Condition::Expression(computed) => computed.holds(fields),
             Condition::Within { field, condition } => {
-                if !fields.is_list(*field) {
-                    return condition.holds(fields, table);
+                let Some(objects) = fields.objects(*field)? else { return condition.holds(fields, table) };
+                if objects.is_empty() {
+                    return condition.holds(&Element::new(fields, table, *field, None), table);
                 }
-                let Read::Value(list) = fields.read(*field)? else { return Ok(false) };
+                let list = table.path(*field);
+                let first = condition.first_test().filter(|test| table.path(test.field).starts_with(list));
                 let mut undecided = None;
-                let found = first_object(&list, &mut |element| {
-                    let fields = Element::new(fields, table, *field, Some(element));
-                    condition.holds(&fields, table).or_else(|cause| {
-                        undecided.get_or_insert(cause);
-                        Ok::<_, Undecided>(false)
-                    })
-                })?;
-                match found {
-                    Found::Yes => Ok(true),
-                    Found::No => undecided.map_or(Ok(false), Err),
-                    Found::Nothing => condition.holds(&Element::new(fields, table, *field, None), table),
+                for number in 0..objects.len() {
+                    // Most objects fail the first test: they are done with at the cost of that.
+                    if let Some(test) = first
+                        && let Ok(Some(read)) = objects.lend(number, test.field)
+                        && !test.passes(read)
+                    {
+                        continue;
+                    }
+                    let element = Element::new(fields, table, *field, Some((&*objects, number)));
+                    match condition.holds(&element, table) {
+                        Ok(true) => return Ok(true),
+                        Ok(false) => {}
+                        Err(cause) => undecided = undecided.or(Some(cause)),
+                    }
                 }
+                undecided.map_or(Ok(false), Err)
             }
+        }
+    }
+
+    /// A test without which the condition does not hold.
+    fn first_test(&self) -> Option<&Predicate> {
+        match self {
+            Condition::Predicate(predicate) => Some(predicate),
+            Condition::Tests(tests) => tests.first().map(|test| &**test),
+            Condition::All(parts) => parts.iter().find_map(|part| match part {
+                Condition::Predicate(predicate) => Some(&**predicate),
+                _ => None,
+            }),
+            _ => None,
         }
     }
 
     /// Whether it is one test of a field, or several that must all hold: cheap to ask, and cheaper if it fails.
     pub(super) fn is_plain(&self) -> bool {
-        match self {
-            Condition::Predicate(_) => true,
-            Condition::All(parts) => parts.iter().all(|part| matches!(part, Condition::Predicate(_))),
-            _ => false,
-        }
+        matches!(self, Condition::Predicate(_) | Condition::Tests(_))
     }
 
     /// A condition that holds where all of `parts` do; `All`s among them are taken apart.
     pub fn all(parts: Vec<Condition>) -> Condition {
+        if parts.len() == 1 {
+            return one_or(parts, Condition::All);
+        }
         let mut flat = Vec::with_capacity(parts.len());
         for part in parts {
             match part {
                 Condition::All(inner) => flat.extend(inner),
+                Condition::Tests(tests) => flat.extend(tests.into_iter().map(Condition::Predicate)),
                 other => flat.push(other),
             }
         }
-        one_or(flat, Condition::All)
+        if flat.len() < 2 || !flat.iter().all(|part| matches!(part, Condition::Predicate(_))) {
+            return one_or(flat, Condition::All);
+        }
+        let test = |part| match part {
+            Condition::Predicate(predicate) => Some(predicate),
+            _ => None,
+        };
+        Condition::Tests(flat.into_iter().filter_map(test).collect())
     }
 
     /// A condition that holds where some of `parts` does; `Any`s among them are taken apart.
     pub fn any(parts: Vec<Condition>) -> Condition {
+        if parts.len() == 1 {
+            return one_or(parts, Condition::Any);
+        }
         let mut flat = Vec::with_capacity(parts.len());
         for part in parts {
             match part {
@@ -267,6 +298,72 @@ impl Condition {
     }
 }
 
+impl Predicate {
+    /// Whether the test passes.
+    ///
+    /// # Errors
+    /// As [`Condition::holds`].
+    #[inline]
+    pub(super) fn holds<'m>(&self, fields: &dyn Fields<'m>) -> Result<bool, Undecided> {
+        match fields.lend(self.field)? {
+            Some(read) => Ok(self.passes(read)),
+            None => Ok(self.passes(&fields.read(self.field)?)),
+        }
+    }
+
+    /// The source of the test; `table` is the table that it was compiled with.
+    pub fn source(&self, table: &FieldTable) -> Arc<str> {
+        match (&self.source, &self.test) {
+            (Some(source), _) => Arc::clone(source),
+            (None, Test::Equals(Value::Text(text))) if !self.elements => {
+                let quote = self.quote.character();
+                format!("{} == {quote}{}{quote}", table.path(self.field), text.as_str()).into()
+            }
+            (None, Test::Equals(value)) => Compact(value).to_string().into(),
+            (None, Test::OneOf(values)) => Compact(&Value::List(Arc::clone(values))).to_string().into(),
+            // Only tests of values are made without their source.
+            (None, test) => test.describe(self.asked).into(),
+        }
+    }
+}
+
+impl Quote {
+    fn character(self) -> char {
+        match self {
+            Quote::Single => '\'',
+            Quote::Double => '"',
+        }
+    }
+
+    /// The quotes with which [`Predicate::source`] gives `source` of a test for this text; `None` if it does with
+    /// neither.
+    pub(super) fn of_equality(source: &str, path: &Path, text: &str) -> Option<Self> {
+        let mut rest = source.strip_prefix(&*path.root)?;
+        for key in &path.segments {
+            rest = rest.strip_prefix('.')?.strip_prefix(&**key)?;
+        }
+        let rest = rest.strip_prefix(" == ")?;
+        let around = |quote: &Quote| {
+            let inner = rest.strip_prefix(quote.character()).and_then(|rest| rest.strip_suffix(quote.character()));
+            inner == Some(text)
+        };
+        [Quote::Single, Quote::Double].into_iter().find(around)
+    }
+}
+
+/// Whether all answers are yes. None is asked for after the first no.
+fn every(answers: impl Iterator<Item = Result<bool, Undecided>>) -> Result<bool, Undecided> {
+    let mut undecided = None;
+    for answer in answers {
+        match answer {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(cause) => undecided = undecided.or(Some(cause)),
+        }
+    }
+    undecided.map_or(Ok(true), Err)
+}
+
 fn one_or(mut parts: Vec<Condition>, many: fn(Box<[Condition]>) -> Condition) -> Condition {
     match parts.pop() {
         Some(only) if parts.is_empty() => only,
@@ -276,38 +373,6 @@ fn one_or(mut parts: Vec<Condition>, many: fn(Box<[Condition]>) -> Condition) ->
         }
         None => many(Box::default()),
     }
-}
-
-/// What a search through the elements of a list came to.
-pub(super) enum Found {
-    /// An element is as wanted.
-    Yes,
-    /// There are elements, none as wanted.
-    No,
-    /// There is no element.
-    Nothing,
-}
-
-/// Tries the objects of the list in order until `accept` says yes. Lists within the list stand for their elements;
-/// what is neither list nor object has no part in it.
-pub(super) fn first_object<'m, E>(
-    list: &Value<'m>,
-    accept: &mut dyn FnMut(&Value<'m>) -> Result<bool, E>,
-) -> Result<Found, E> {
-    let items = match list {
-        Value::List(items) => items,
-        Value::Map(_) => return accept(list).map(|yes| if yes { Found::Yes } else { Found::No }),
-        _ => return Ok(Found::Nothing),
-    };
-    let mut found = Found::Nothing;
-    for item in items.iter() {
-        match first_object(item, accept)? {
-            Found::Yes => return Ok(Found::Yes),
-            Found::No => found = Found::No,
-            Found::Nothing => {}
-        }
-    }
-    Ok(found)
 }
 
 impl Computed {

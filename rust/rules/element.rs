@@ -1,18 +1,17 @@
-//! One element of a list, in the place of the list: what a pattern's object is asked of where a list stands.
+//! One object of a list, in the place of the list: what a pattern's object is asked of where a list stands.
 
 use crate::error::ReadError;
+use crate::message::objects::{self, Listed, Objects};
 use crate::message::path::{FieldId, FieldTable, Path};
-use crate::message::tree::follow;
-use crate::message::value::Value;
 use crate::message::{Fields, Read};
 
-/// A message in which `element` stands at `list` instead of the list itself. Fields elsewhere are read as before.
+/// A message in which an object stands at `list` instead of the list itself. Fields elsewhere are read as before.
 pub(super) struct Element<'a, 'm> {
     outer: &'a dyn Fields<'m>,
     table: &'a FieldTable,
     list: &'a Path,
     /// `None`: nothing stands there.
-    element: Option<&'a Value<'m>>,
+    object: Option<(&'a dyn Objects<'m>, usize)>,
 }
 
 impl<'a, 'm> Element<'a, 'm> {
@@ -20,50 +19,53 @@ impl<'a, 'm> Element<'a, 'm> {
         outer: &'a dyn Fields<'m>,
         table: &'a FieldTable,
         list: FieldId,
-        element: Option<&'a Value<'m>>,
+        object: Option<(&'a dyn Objects<'m>, usize)>,
     ) -> Self {
-        Self { outer, table, list: table.path(list), element }
+        Self { outer, table, list: table.path(list), object }
     }
 
-    /// What the first `depth` segments of `path` lead to, if that is the element or lies in it.
-    fn inside(&self, path: &Path, depth: usize) -> Option<Read<'m>> {
-        let below = self.list.segments.len();
-        if depth < below || path.root != self.list.root || path.segments[..below] != *self.list.segments {
-            return None;
-        }
-        let rest = path.segments.get(below..depth)?;
-        Some(match self.element {
-            Some(element) => match follow(element, rest) {
-                Read::InList { depth } => Read::InList { depth: below + depth },
-                read => read,
-            },
-            None if rest.is_empty() => Read::Absent,
-            None => Read::Broken,
-        })
+    /// Whether `field` is the list, or below it.
+    fn is_inside(&self, field: FieldId) -> bool {
+        self.table.path(field).starts_with(self.list)
+    }
+
+    fn is_list(&self, field: FieldId) -> bool {
+        self.table.path(field).segments.len() == self.list.segments.len()
     }
 }
 
 impl<'m> Fields<'m> for Element<'_, 'm> {
     fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError> {
-        let path = self.table.path(field);
-        match self.inside(path, path.segments.len()) {
-            Some(read) => Ok(read),
-            None => self.outer.read(field),
+        if !self.is_inside(field) {
+            return self.outer.read(field);
+        }
+        match self.object {
+            Some((objects, number)) => objects.read(number, field),
+            None if self.is_list(field) => Ok(Read::Absent),
+            None => Ok(Read::Broken),
         }
     }
 
-    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
-        match self.inside(self.table.path(field), depth) {
-            Some(read) => Ok(read),
-            None => self.outer.read_prefix(field, depth),
+    fn lend(&self, field: FieldId) -> Result<Option<&Read<'m>>, ReadError> {
+        if !self.is_inside(field) {
+            return self.outer.lend(field);
+        }
+        match self.object {
+            Some((objects, number)) => objects.lend(number, field),
+            None => Ok(None),
         }
     }
 
-    fn is_list(&self, field: FieldId) -> bool {
-        let path = self.table.path(field);
-        match self.inside(path, path.segments.len()) {
-            Some(read) => matches!(read, Read::Value(Value::List(_))),
-            None => self.outer.is_list(field),
+    fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
+        if !self.is_inside(field) {
+            return self.outer.objects(field);
+        }
+        if self.object.is_none() || self.is_list(field) {
+            return Ok(None);
+        }
+        match self.lend(field)? {
+            Some(read) => Ok(objects::of_read(self.table, field, read)),
+            None => Ok(objects::of_read(self.table, field, &self.read(field)?)),
         }
     }
 }

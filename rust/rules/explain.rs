@@ -8,9 +8,11 @@
 
 use std::sync::Arc;
 
-use super::condition::{Asked, Condition, Found, Predicate, Undecided, first_object};
+use smol_str::SmolStr;
+
+use super::cached::with_cache;
+use super::condition::{Asked, Condition, Predicate, Undecided};
 use super::element::Element;
-use super::matcher::with_cache;
 use super::program::Program;
 use crate::message::path::{FieldId, FieldTable};
 use crate::message::render::render;
@@ -40,7 +42,7 @@ pub struct RuleExplanation {
     /// The rule's number in the program.
     pub number: usize,
     /// The rule's id.
-    pub id: Arc<str>,
+    pub id: SmolStr,
     /// The rule's priority.
     pub priority: i64,
     /// How the rule became a candidate, in words: the witness that the message has, or that it is tried always. `None`
@@ -94,7 +96,7 @@ impl Program {
             let rules = rules.into_iter().map(|(number, found_by)| {
                 let rule = self.rule(number);
                 let failure = explain_rule(&rule.condition, fields, self.fields());
-                RuleExplanation { number, id: Arc::clone(&rule.id), priority: rule.priority, found_by, failure }
+                RuleExplanation { number, id: rule.id.clone(), priority: rule.priority, found_by, failure }
             });
             Explanation { winner, rules: rules.collect(), looked_at, total: self.len() }
         })
@@ -122,18 +124,11 @@ fn failure<'m>(
 fn why<'m>(condition: &Condition, fields: &dyn Fields<'m>, table: &FieldTable) -> Result<Failure, Undecided> {
     match condition {
         Condition::Predicate(predicate) => of_predicate(predicate, fields, table),
-        Condition::All(parts) => {
-            let mut undecided = None;
-            for part in parts {
-                match failure(part, fields, table) {
-                    Ok(Some(failure)) => return Ok(failure),
-                    Ok(None) => {}
-                    // Another part has settled the answer: that one is told.
-                    Err(cause) => undecided = undecided.or(Some(cause)),
-                }
-            }
-            undecided.map_or_else(|| Ok(never("all of nothing")), Err)
-        }
+        Condition::Tests(tests) => first_failure(tests.iter().map(|test| match test.holds(fields)? {
+            true => Ok(None),
+            false => of_predicate(test, fields, table).map(Some),
+        })),
+        Condition::All(parts) => first_failure(parts.iter().map(|part| failure(part, fields, table))),
         Condition::Any(parts) => match parts.split_first() {
             Some((first, others)) => {
                 let mut failure = why(first, fields, table)?;
@@ -164,6 +159,20 @@ fn why<'m>(condition: &Condition, fields: &dyn Fields<'m>, table: &FieldTable) -
     }
 }
 
+/// The first failure among parts that should all hold.
+fn first_failure(parts: impl Iterator<Item = Result<Option<Failure>, Undecided>>) -> Result<Failure, Undecided> {
+    let mut undecided = None;
+    for part in parts {
+        match part {
+            Ok(Some(failure)) => return Ok(failure),
+            Ok(None) => {}
+            // Another part has settled the answer: that one is told.
+            Err(cause) => undecided = undecided.or(Some(cause)),
+        }
+    }
+    undecided.map_or_else(|| Ok(never("all of nothing")), Err)
+}
+
 /// Why no element of the list meets the condition: the first element's failure stands for all.
 fn within<'m>(
     field: FieldId,
@@ -171,42 +180,24 @@ fn within<'m>(
     fields: &dyn Fields<'m>,
     table: &FieldTable,
 ) -> Result<Failure, Undecided> {
-    if !fields.is_list(field) {
-        return why(condition, fields, table);
-    }
-    let Read::Value(list) = fields.read(field)? else { return Ok(never("a list that is none")) };
-    let mut first = None;
-    let mut elements = 0_usize;
-    let found = first_object(&list, &mut |element| {
-        if elements == 0 {
-            first = Some(why(condition, &Element::new(fields, table, field, Some(element)), table)?);
-        }
-        elements += 1;
-        Ok::<_, Undecided>(false)
-    })?;
+    let Some(objects) = fields.objects(field)? else { return why(condition, fields, table) };
     let path = table.path(field);
-    match (found, first) {
-        (Found::No | Found::Yes, Some(mut failure)) => {
-            let note = match elements {
-                1 => format!("`{path}` is a list of one object"),
-                _ => format!("`{path}` is a list: none of its {elements} objects matches, the first is shown"),
-            };
-            add_note(&mut failure, note);
-            Ok(failure)
-        }
-        _ => {
-            let mut failure = why(condition, &Element::new(fields, table, field, None), table)?;
-            add_note(&mut failure, format!("`{path}` is a list without objects"));
-            Ok(failure)
-        }
-    }
+    let first = (!objects.is_empty()).then_some((&*objects, 0));
+    let mut failure = why(condition, &Element::new(fields, table, field, first), table)?;
+    let note = match objects.len() {
+        0 => format!("`{path}` is a list without objects"),
+        1 => format!("`{path}` is a list of one object"),
+        count => format!("`{path}` is a list: none of its {count} objects matches, the first is shown"),
+    };
+    add_note(&mut failure, note);
+    Ok(failure)
 }
 
 fn of_predicate<'m>(predicate: &Predicate, fields: &dyn Fields<'m>, table: &FieldTable) -> Result<Failure, Undecided> {
     let read = fields.read(predicate.field)?;
     let path = table.path(predicate.field);
     Ok(Failure {
-        source: Arc::clone(&predicate.source),
+        source: predicate.source(table),
         field: Some(path.to_string()),
         asked: predicate.test.describe(predicate.asked),
         seen: seen(predicate, &read),
@@ -255,10 +246,12 @@ fn of_error(undecided: Undecided, condition: &Condition, table: &FieldTable) -> 
 
 /// The source of the first predicate of `field`, or of the first expression, which may name any.
 fn source_of(condition: &Condition, field: Option<&str>, table: &FieldTable) -> Option<Arc<str>> {
+    let of_test = |predicate: &Predicate| {
+        (field == Some(&*table.path(predicate.field).to_string())).then(|| predicate.source(table))
+    };
     match condition {
-        Condition::Predicate(predicate) => {
-            (field == Some(&*table.path(predicate.field).to_string())).then(|| Arc::clone(&predicate.source))
-        }
+        Condition::Predicate(predicate) => of_test(predicate),
+        Condition::Tests(tests) => tests.iter().find_map(|test| of_test(test)),
         Condition::Expression(computed) => Some(Arc::clone(&computed.source)),
         Condition::All(parts) | Condition::Any(parts) => parts.iter().find_map(|part| source_of(part, field, table)),
         Condition::Within { condition, .. } => source_of(condition, field, table),

@@ -7,7 +7,8 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
 use super::condition::{Bounds, Condition, Predicate, Test};
-use super::index::mix_bytes;
+use super::index::hash;
+use crate::hash::mix_bytes;
 use crate::message::value::Value;
 
 /// The predicates of the rules that are being compiled.
@@ -23,20 +24,23 @@ impl Interner {
             Condition::All(parts) | Condition::Any(parts) => parts.iter_mut().for_each(|part| self.intern(part)),
             Condition::Within { condition, .. } => self.intern(condition),
             Condition::Expression(_) => {}
-            Condition::Predicate(predicate) => {
-                let same = Same(Arc::clone(predicate));
-                match self.known.get(&same) {
-                    Some(known) => *predicate = Arc::clone(&known.0),
-                    None => {
-                        self.known.insert(same);
-                    }
-                }
+            Condition::Predicate(predicate) => self.share(predicate),
+            Condition::Tests(tests) => tests.iter_mut().for_each(|test| self.share(test)),
+        }
+    }
+
+    fn share(&mut self, predicate: &mut Arc<Predicate>) {
+        let same = Same(Arc::clone(predicate));
+        match self.known.get(&same) {
+            Some(known) => *predicate = Arc::clone(&known.0),
+            None => {
+                self.known.insert(same);
             }
         }
     }
 }
 
-/// The index's own hash: rules are not chosen by an enemy, and hashing them is much of what building costs.
+/// [`crate::hash`] as a hasher.
 #[derive(Default)]
 struct Folding(u64);
 
@@ -54,9 +58,14 @@ struct Same(Arc<Predicate>);
 
 impl Hash for Same {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // The source says almost all of it.
+        // The source says almost all of it, or the values do.
         self.0.field.hash(state);
-        self.0.source.hash(state);
+        match (&self.0.source, &self.0.test) {
+            (Some(source), _) => source.hash(state),
+            (None, Test::Equals(value)) => hash(value).hash(state),
+            (None, Test::OneOf(values)) => values.iter().for_each(|value| hash(value).hash(state)),
+            (None, _) => {}
+        }
     }
 }
 
@@ -67,6 +76,7 @@ impl PartialEq for Same {
             && one.asked == other.asked
             && one.elements == other.elements
             && one.source == other.source
+            && one.quote == other.quote
             && same_test(&one.test, &other.test)
     }
 }

@@ -15,15 +15,13 @@
 //!
 //! [`Condition::holds`]: super::condition::Condition::holds
 
-use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
+use super::cached::with_cache;
 use super::condition::Undecided;
 use super::program::{Program, Rank, Rule};
 use crate::error::ReadError;
-use crate::message::path::FieldId;
-use crate::message::value::Value;
-use crate::message::{Fields, Read};
+use crate::message::Fields;
 
 /// A message that cannot be matched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,8 +45,8 @@ pub enum MatchError {
 }
 
 impl MatchError {
-    fn in_rule(rule: &Arc<str>, cause: Undecided) -> Self {
-        let rule = Arc::clone(rule);
+    fn in_rule(rule: &str, cause: Undecided) -> Self {
+        let rule = Arc::from(rule);
         match cause {
             Undecided::Read(error) => MatchError::Read { rule: Some(rule), error },
             Undecided::Steps(problem) => MatchError::Steps { rule, problem },
@@ -141,87 +139,15 @@ impl Program {
     }
 }
 
-/// So many fields are remembered on the stack.
-const ON_STACK: usize = 32;
-
-/// So many fields of a message that has no more: less to clear.
-const FEW_ON_STACK: usize = 8;
-
-/// Calls `with` with a message that reads each of the `count` fields of `fields` at most once.
-pub(super) fn with_cache<'m, T>(
-    fields: &dyn Fields<'m>,
-    count: usize,
-    with: &mut dyn FnMut(&dyn Fields<'m>) -> T,
-) -> T {
-    if count <= FEW_ON_STACK {
-        let slots = [const { Slot::new() }; FEW_ON_STACK];
-        with(&Cached { fields, slots: &slots })
-    } else if count <= ON_STACK {
-        let slots = [const { Slot::new() }; ON_STACK];
-        with(&Cached { fields, slots: &slots })
-    } else {
-        let slots: Vec<Slot<'m>> = std::iter::repeat_with(Slot::new).take(count).collect();
-        with(&Cached { fields, slots: &slots })
-    }
-}
-
-/// What is known of one field.
-struct Slot<'m> {
-    read: OnceCell<Read<'m>>,
-    is_list: Cell<Option<bool>>,
-}
-
-impl Slot<'_> {
-    const fn new() -> Self {
-        Self { read: OnceCell::new(), is_list: Cell::new(None) }
-    }
-}
-
-struct Cached<'a, 'm> {
-    fields: &'a dyn Fields<'m>,
-    slots: &'a [Slot<'m>],
-}
-
-impl<'m> Fields<'m> for Cached<'_, 'm> {
-    fn read(&self, field: FieldId) -> Result<Read<'m>, ReadError> {
-        match self.lend(field)? {
-            Some(read) => Ok(read.clone()),
-            None => self.fields.read(field),
-        }
-    }
-
-    fn lend(&self, field: FieldId) -> Result<Option<&Read<'m>>, ReadError> {
-        let Some(slot) = self.slots.get(field.index()) else { return Ok(None) };
-        if let Some(read) = slot.read.get() {
-            return Ok(Some(read));
-        }
-        // An error is not remembered: it is rare, and reading again gives the same.
-        let read = self.fields.read(field)?;
-        Ok(Some(slot.read.get_or_init(|| read)))
-    }
-
-    fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
-        self.fields.read_prefix(field, depth)
-    }
-
-    fn is_list(&self, field: FieldId) -> bool {
-        let Some(slot) = self.slots.get(field.index()) else { return self.fields.is_list(field) };
-        if let Some(known) = slot.is_list.get() {
-            return known;
-        }
-        let is_list = match slot.read.get() {
-            Some(read) => matches!(read, Read::Value(Value::List(_))),
-            None => self.fields.is_list(field),
-        };
-        slot.is_list.set(Some(is_list));
-        is_list
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+    use crate::message::Read;
     use crate::message::json;
+    use crate::message::objects::Listed;
+    use crate::message::path::FieldId;
     use crate::message::tree::ValueMessage;
     use crate::rules::limits::Limits;
     use crate::rules::program::RuleSource;
@@ -310,12 +236,8 @@ mod tests {
             self.inner.read(field)
         }
 
-        fn read_prefix(&self, field: FieldId, depth: usize) -> Result<Read<'m>, ReadError> {
-            self.inner.read_prefix(field, depth)
-        }
-
-        fn is_list(&self, field: FieldId) -> bool {
-            self.inner.is_list(field)
+        fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
+            self.inner.objects(field)
         }
     }
 

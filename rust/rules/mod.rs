@@ -4,6 +4,7 @@
 //! holds the rules in order of priority, in layers of frozen segments; [`matcher`] finds the first or all, with an
 //! `index` over each larger segment; [`explain`] says why (not). `test` evaluates predicates, for matching and explaining alike.
 
+mod cached;
 pub mod condition;
 mod element;
 pub mod explain;

@@ -14,18 +14,20 @@
 //! field that no rule named before copies the table of fields. Matching asks each layer, of which there are O(log n),
 //! one where nothing was added since the program was built.
 
+mod addition;
+
 use std::cmp::Reverse;
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
+pub use self::addition::Addition;
 use super::condition::Condition;
 use super::index::witness;
-use super::intern::Interner;
 use super::limits::Limits;
 use super::segment::{Layer, MANY, SCANNED};
 use super::traffic::Traffic;
-use super::{expression, pattern};
-use crate::error::{ConditionError, Place, RuleError};
+use crate::error::{Place, RuleError};
 use crate::message::Fields;
 use crate::message::json::Paths;
 use crate::message::path::{FieldId, FieldTable, Path};
@@ -48,7 +50,7 @@ pub struct RuleSource {
 #[derive(Debug, Clone)]
 pub struct Rule {
     /// Its name, unique in the program.
-    pub id: Arc<str>,
+    pub id: SmolStr,
     /// Higher priorities are tried first.
     pub priority: i64,
     /// Grows with every rule ever added: of equal priorities, the rule added first is tried first.
@@ -111,6 +113,12 @@ impl Program {
         roots: &[&str],
         limits: Limits,
     ) -> Result<Self, Vec<RuleError>> {
+        Self::empty(traffic, roots, limits).with_rules(sources)
+    }
+
+    /// A program without rules. `roots` and `limits` are those of [`Program::build`], `traffic` is that of
+    /// [`Program::build_on`].
+    pub fn empty(traffic: Arc<Traffic>, roots: &[&str], limits: Limits) -> Self {
         let fields = FieldTable::default();
         let roots: Arc<[Arc<str>]> = roots.iter().map(|&root| root.into()).collect();
         let inner = Inner {
@@ -122,7 +130,7 @@ impl Program {
             traffic,
             sequence: 0,
         };
-        Self { inner: Arc::new(inner) }.with_rules(sources)
+        Self { inner: Arc::new(inner) }
     }
 
     /// This program and one more rule.
@@ -143,49 +151,14 @@ impl Program {
     /// # Errors
     /// All that is wrong with all of the new rules, in their order; this program is untouched.
     pub fn with_rules(&self, sources: Vec<RuleSource>) -> Result<Self, Vec<RuleError>> {
-        let mut inner = (*self.inner).clone();
-        let mut fields = (*inner.fields).clone();
-        let roots: Vec<&str> = self.inner.roots.iter().map(|root| &**root).collect();
-        let room = inner.limits.rules.min(MOST_RULES).saturating_sub(self.len());
-        let mut added: Vec<Arc<Rule>> = Vec::with_capacity(sources.len());
-        let mut ids: HashSet<Arc<str>> = HashSet::new();
-        let many = sources.len() > 1;
-        let mut interner = Interner::default();
-        let mut errors = Vec::new();
-        for source in sources {
-            let mut condition = match compile(&source, &roots, &mut fields, &inner.limits) {
-                Ok(condition) => condition,
-                Err(found) => {
-                    errors.extend(found.into_iter().map(|error| error.in_rule(&source.id)));
-                    continue;
-                }
-            };
-            if many {
-                interner.intern(&mut condition);
-            }
-            let problem = if ids.contains(&*source.id) || self.number(&source.id).is_some() {
-                "another rule has this id; ids are unique".to_owned()
-            } else if added.len() >= room {
-                format!("more than {} rules (`rules`)", inner.limits.rules.min(MOST_RULES))
-            } else {
-                let id: Arc<str> = source.id.into();
-                if many {
-                    ids.insert(Arc::clone(&id));
-                }
-                added.push(Arc::new(Rule { id, priority: source.priority, sequence: inner.sequence, condition }));
-                inner.sequence += 1;
-                continue;
-            };
-            errors.push(RuleError { rule: source.id, problem, place: Place::Rule });
-        }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        if !added.is_empty() {
-            inner.push(added, &fields);
-        }
-        inner.set_fields(fields);
-        Ok(Self { inner: Arc::new(inner) })
+        let mut addition = self.adding();
+        addition.extend(sources);
+        addition.finish()
+    }
+
+    /// Begins to add rules to this program a few at a time, so that not all sources need be there at once.
+    pub fn adding(&self) -> Addition {
+        Addition::new(self)
     }
 
     /// This program, its messages asked for further fields besides those that rules name: those that `ask` asks the
@@ -366,35 +339,6 @@ impl Inner {
 /// The variable that patterns are about.
 fn first(roots: &[Arc<str>]) -> &str {
     roots.first().map_or("message", |root| root)
-}
-
-fn compile(
-    source: &RuleSource,
-    roots: &[&str],
-    fields: &mut FieldTable,
-    limits: &Limits,
-) -> Result<Condition, Vec<ConditionError>> {
-    let mut parts = Vec::new();
-    let mut errors = Vec::new();
-    // The pattern first: its predicates are the cheaper ones.
-    if let Some(matches) = &source.matches {
-        let root = roots.first().copied().unwrap_or("message");
-        match pattern::compile(matches, root, fields, limits) {
-            Ok(condition) => parts.push(condition),
-            Err(error) => errors.push(error),
-        }
-    }
-    if let Some(when) = &source.when {
-        match expression::compile(when, roots, fields, limits) {
-            Ok(condition) => parts.push(condition),
-            Err(error) => errors.push(error),
-        }
-    }
-    if parts.is_empty() && errors.is_empty() {
-        let problem = "no condition; write `when` (CEL) or `match` (a pattern)".to_owned();
-        errors.push(ConditionError { problem, place: Place::Rule });
-    }
-    if errors.is_empty() { Ok(Condition::all(parts)) } else { Err(errors) }
 }
 
 #[cfg(test)]

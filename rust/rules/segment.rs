@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::condition::Undecided;
-use super::index::{Index, Lists, Order, mix_bytes};
+use super::index::{Index, Lists, Order};
 use super::program::{Rank, Rule};
 use super::traffic::Traffic;
+use crate::hash::mix_bytes;
 use crate::message::Fields;
 use crate::message::path::FieldTable;
 
@@ -51,7 +52,7 @@ impl Layer {
         let ids = Ids::new(&rules);
         let index = (rules.len() > SCANNED).then(|| {
             let shares = if rules.len() < MANY { None } else { traffic.shares(fields) };
-            Index::new(&rules, shares)
+            Index::new(&rules, shares, fields)
         });
         let live = rules.len();
         Self { segment: Arc::new(Segment { rules: rules.into(), ids, index }), gone: None, live }
@@ -163,8 +164,8 @@ impl Layer {
         }
     }
 
-    /// The rules that [`Layer::all`] asks, ascending, and how each was found, in words. Cost: that of finding them, and
-    /// a lookup for each value that a candidate's witness might be.
+    /// The rules that [`Layer::first`] and [`Layer::all`] may ask, ascending, and how each was found, in words. Cost:
+    /// that of finding them, and a lookup for each value that a candidate's witness might be.
     pub(super) fn candidates<'m>(&self, fields: &dyn Fields<'m>, paths: &FieldTable) -> Vec<(usize, String)> {
         let scanned = |why: &str| self.rules().map(|(order, _)| (order, format!("scanned ({why})"))).collect();
         let Some(index) = &self.segment.index else { return scanned(&format!("{SCANNED} rules or fewer")) };
@@ -183,7 +184,12 @@ impl Layer {
             let lists = found.iter().map(|&(_, list)| list).collect();
             (order, index.found_by(&self.rule(order).condition, lists, paths))
         });
-        rules.collect()
+        let mut rules: Vec<(usize, String)> = rules.collect();
+        let found_first = rules.first().is_some_and(|(order, _)| *order == 0);
+        if !found_first && !self.is_gone(0) && self.rule(0).condition.is_plain() {
+            rules.insert(0, (0, "tried first, before anything is looked up".to_owned()));
+        }
+        rules
     }
 }
 
@@ -262,8 +268,8 @@ impl<F: FnMut(usize)> Best<'_, '_, F> {
 }
 
 /// Where each id is: open addressing over the rules themselves, so that an id is kept once.
-#[derive(Debug)]
-struct Ids {
+#[derive(Debug, Default)]
+pub(super) struct Ids {
     slots: Box<[u32]>,
 }
 
@@ -272,21 +278,38 @@ const EMPTY: u32 = u32::MAX;
 impl Ids {
     fn new(rules: &[Arc<Rule>]) -> Self {
         let mut ids = Self { slots: vec![EMPTY; (rules.len() + rules.len() / 2 + 1).next_power_of_two()].into() };
-        for (order, rule) in (0..).zip(rules) {
-            let mut at = ids.home(&rule.id);
-            while ids.slots[at] != EMPTY {
-                at = (at + 1) & (ids.slots.len() - 1);
-            }
-            ids.slots[at] = order;
-        }
+        (0..).zip(rules).for_each(|(order, rule)| ids.put(order, rule));
         ids
+    }
+
+    /// Adds the last of the rules; the others are here.
+    pub(super) fn add(&mut self, rules: &[Arc<Rule>]) {
+        if rules.len() * 2 > self.slots.len() {
+            // Room for twice as many, so that each is put in its place a few times at most.
+            self.slots = vec![EMPTY; (rules.len() * 4).next_power_of_two()].into();
+            (0..).zip(rules).for_each(|(order, rule)| self.put(order, rule));
+        } else if let Some(last) = rules.last() {
+            self.put((rules.len() - 1) as u32, last);
+        }
+    }
+
+    fn put(&mut self, order: u32, rule: &Rule) {
+        let mut at = self.home(&rule.id);
+        while self.slots[at] != EMPTY {
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        self.slots[at] = order;
     }
 
     fn home(&self, id: &str) -> usize {
         mix_bytes(0, id.as_bytes()) as usize & (self.slots.len() - 1)
     }
 
-    fn find(&self, id: &str, rules: &[Arc<Rule>]) -> Option<usize> {
+    /// The place among `rules`, which were added, of the one with this id.
+    pub(super) fn find(&self, id: &str, rules: &[Arc<Rule>]) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
+        }
         let mut at = self.home(id);
         while self.slots[at] != EMPTY {
             let order = self.slots[at] as usize;

@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::index::{Axis, hash, leaves, place};
+use super::index::{Axis, Way, hash, place};
 use crate::message::Fields;
 use crate::message::path::{FieldId, FieldTable, Path};
 use crate::message::value::Value;
@@ -75,7 +75,8 @@ impl Traffic {
         let known = fields.paths().iter().enumerate().filter(|(_, path)| *path.root == *root).take(FIELDS);
         for (number, path) in known {
             let before = seen.len();
-            let read = leaves(message, fields, FieldId::new(number), &mut |value| {
+            let way = Way::new(FieldId::new(number), fields);
+            let read = way.each_leaf(message, fields, &mut |value| {
                 if seen.len() - before < LEAVES {
                     seen.push(Seen { path: Arc::clone(path), hash: hash(value), place: place(value) });
                 }

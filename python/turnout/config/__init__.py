@@ -8,6 +8,7 @@ A leaf: knows only :mod:`turnout.errors`. A loaded configuration is whole: every
 
 from __future__ import annotations
 
+from .channels import SCHEMES
 from .core import core_spec
 from .duration import Duration, PositiveDuration
 from .duration import seconds as parse_duration
@@ -35,7 +36,6 @@ from .sections import (
 from .starter import starter
 from .topology import (
     CLEARANCES,
-    SCHEMES,
     Admin,
     Clearance,
     DestinationConfig,

@@ -16,6 +16,7 @@ from .sections import (
     FailoverMode,
     LoadBalancingConfig,
     OptimizationConfig,
+    OutboxConfig,
     PerformanceConfig,
     Policy,
     QualityConfig,
@@ -65,6 +66,9 @@ class RouterConfig(Model):
     )
     dead_letters: DeadLetterConfig = Field(
         default=DeadLetterConfig(), description="What is kept of messages that were given up on."
+    )
+    outbox: OutboxConfig | None = Field(
+        default=None, description="Where accepted messages are kept on disk until they are settled. Absent: in memory."
     )
     rules: tuple[RuleConfig, ...] = Field(default=(), description="The rules of the content_based stage.")
     urgent: UrgentConfig | None = Field(

@@ -66,7 +66,7 @@ def balancing_result(router: Router, view: PoolView, decision: Decision) -> Load
         load_distribution=view.load_distribution(),
         health_status=view.health_status(),
         performance=view.performance(selected),
-        algorithm=view.pool.policy,
+        algorithm=view.pool.in_force,
         reason=decision.reason,
         degraded=tuple(warnings),
     ).with_router(router)
@@ -103,7 +103,7 @@ def failover_result(
     router: Router, view: PoolView, settings: FailoverConfig, decision: Decision | None
 ) -> FailoverResult:
     """Who serves, who stands by, and how recovery goes. ``decision``: what was picked of this pool, if anything."""
-    events = router.event_log()
+    events = [event for event in router.event_log() if not event.is_of_pool]
     primary = view.primary()
     others = [one for one in view.ranked() if one.id != primary.id] if settings.redundancy else []
     standby = [one for one in others if one.eligible]

@@ -67,17 +67,14 @@ fn fields_are_found_wherever_they_stand() {
 }
 
 #[test]
-fn the_root_and_its_prefixes_can_be_read() {
+fn the_root_can_be_read_and_a_list_has_objects() {
     let table = table(&["message", "message.a.b"]);
     let tree = Paths::new(&table, "message");
     let message = JsonMessage::parse(br#"{"a":{"b":[1]}}"#, &tree).unwrap();
     let field = number(&table, 1);
     assert_eq!(show(&message.read(number(&table, 0))), r#"{"a":{"b":[1]}}"#);
-    assert_eq!(show(&message.read_prefix(field, 0)), r#"{"a":{"b":[1]}}"#);
-    assert_eq!(show(&message.read_prefix(field, 1)), r#"{"b":[1]}"#);
-    assert_eq!(show(&message.read_prefix(field, 2)), "[1]");
-    assert!(message.is_list(field));
-    assert!(!message.is_list(number(&table, 0)));
+    assert!(message.objects(field).unwrap().is_some());
+    assert!(message.objects(number(&table, 0)).unwrap().is_none());
 }
 
 #[test]
@@ -122,6 +119,22 @@ fn numbers_keep_their_kind_and_never_lose_precision() {
     }
     // A field that no rule reads is no concern.
     assert_eq!(reads(r#"{"big":18446744073709551616,"n":1}"#, &field), ["1"]);
+}
+
+#[test]
+fn of_a_key_that_comes_twice_in_a_value_the_first_is_no_concern() {
+    let field = ["message.a"];
+    for (written, expected) in [
+        (r#"{"k":18446744073709551616,"k":1}"#, r#"{"k":1}"#),
+        (r#"{"k":{"\ud83d":0},"k":[]}"#, r#"{"k":[]}"#),
+        (r#"{"k":"\ud83d","j":2,"k":1}"#, r#"{"k":1,"j":2}"#),
+        (
+            r#"{"k":1,"k":"\ud83d"}"#,
+            "error: field \"message.a\": text with half of a surrogate pair, which is no Unicode; send valid text",
+        ),
+    ] {
+        assert_eq!(reads(&format!("{{\"a\":{written}}}"), &field), [expected], "{written}");
+    }
 }
 
 #[test]
@@ -278,9 +291,17 @@ proptest! {
         for at in 0..table.paths().len() {
             let field = number(&table, at);
             prop_assert_eq!(show(&raw.read(field)), show(&built.read(field)), "{}", table.path(field));
-            prop_assert_eq!(raw.is_list(field), built.is_list(field));
-            for depth in 0..=table.path(field).segments.len() {
-                prop_assert_eq!(show(&raw.read_prefix(field, depth)), show(&built.read_prefix(field, depth)));
+            let objects = (raw.objects(field).unwrap(), built.objects(field).unwrap());
+            prop_assert_eq!(objects.0.is_some(), objects.1.is_some());
+            if let (Some(raw), Some(built)) = objects {
+                prop_assert_eq!(raw.len(), built.len());
+                let below = (0..table.paths().len()).map(|at| number(&table, at));
+                let below: Vec<_> = below.filter(|&other| table.path(other).starts_with(table.path(field))).collect();
+                for object in 0..raw.len() {
+                    for &other in &below {
+                        prop_assert_eq!(show(&raw.read(object, other)), show(&built.read(object, other)));
+                    }
+                }
             }
         }
     }

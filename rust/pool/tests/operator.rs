@@ -44,7 +44,7 @@ fn messages_go_to_the_rest_of_the_tier_then_to_the_next() {
 #[test]
 fn the_destination_that_is_named_serves_before_all_tiers_while_it_is_fit() {
     for policy in PolicyKind::ALL {
-        let mut bench = tiers(|spec| (spec.policy, spec.failover.max_ejected_percent) = (policy, 100));
+        let mut bench = tiers(|spec| (spec.policy, spec.failover.max_ejected_percent) = (policy.into(), 100));
         fail_over(&bench, "a", Some("d"), Nanos::MAX);
         let request = Request { key: Some(7), ..Request::default() };
         let pick = bench.select(&request).unwrap();
@@ -53,7 +53,9 @@ fn the_destination_that_is_named_serves_before_all_tiers_while_it_is_fit() {
         assert_eq!(bench.breaker("d"), "ejected");
         assert_eq!(bench.select(&request).unwrap().member, 1, "automatic failover goes on from there");
     }
-    let mut bench = tiers(|spec| (spec.failover.spill, spec.failover.eject) = (false, false));
+    let mut bench = tiers(|spec| {
+        (spec.failover.spill, spec.failover.eject, spec.failover.on_exhausted) = (false, false, OnExhausted::Raise);
+    });
     fail_over(&bench, "a", Some("d"), Nanos::MAX);
     assert_eq!(bench.ids(5), "ddddd");
     bench.registry.set_health("d", Health::Unhealthy, "test", bench.now);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use super::ast::{Kind as Tree, Node};
 use super::functions::{Function, Signature, named, pattern};
@@ -12,7 +13,6 @@ use super::macros::macro_named;
 use super::names;
 use super::parser::{Parsed, Parser, Result};
 use super::time::Zone;
-use crate::message::path::Path;
 use crate::message::value::{Text, Value};
 
 /// What stands before a `.` or `[`.
@@ -173,7 +173,7 @@ impl<'s, 't> Parser<'s, 't> {
             }
             Head::Node(operand) => {
                 let span = operand.node.span.to(self.last);
-                let name = Text::Shared(Arc::from(&*name));
+                let name = Text::Shared(SmolStr::new(&*name));
                 let mut parsed = self.node(Tree::Select(Box::new(operand.node), name), span, operand.height)?;
                 parsed.selected = true;
                 Ok(Head::Node(parsed))
@@ -201,8 +201,7 @@ impl<'s, 't> Parser<'s, 't> {
             Head::Chain { root, keys, start, selected } => {
                 let span = start.to(self.last);
                 self.within_nesting(keys.len(), span)?;
-                let segments = keys.iter().map(|key| Arc::from(&**key)).collect();
-                let field = self.fields.intern(Path { root: Arc::from(root), segments });
+                let field = self.fields.number(root, &keys);
                 let mut parsed = self.node(Tree::Field(field), span, 0)?;
                 parsed.selected = selected;
                 Ok(parsed)

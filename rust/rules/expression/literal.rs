@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::lexer::{Span, error_at};
 use crate::error::ConditionError;
 use crate::message::value::Value;
@@ -154,10 +156,10 @@ fn escape(rest: &str) -> Result<(usize, Part<'static>), &'static str> {
 }
 
 /// Text with its escapes replaced.
-pub(super) fn text(source: &str, span: Span) -> Result<Arc<str>, ConditionError> {
+pub(super) fn text(source: &str, span: Span) -> Result<SmolStr, ConditionError> {
     let quoted = Quoted::new(source, span);
     if let Some(plain) = quoted.plain() {
-        return Ok(Arc::from(plain));
+        return Ok(SmolStr::new(plain));
     }
     let mut text = String::with_capacity(quoted.body.len());
     quoted.parts(|part| {
@@ -168,7 +170,7 @@ pub(super) fn text(source: &str, span: Span) -> Result<Arc<str>, ConditionError>
         }
         Ok(())
     })?;
-    Ok(Arc::from(text))
+    Ok(SmolStr::from(text))
 }
 
 /// Bytes with their escapes replaced; characters stand for their UTF-8.

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::Expression;
 use super::ast::{Kind, Node, Relation};
 use super::functions::Function;
-use crate::message::path::FieldId;
+use crate::message::path::{FieldId, FieldTable};
 use crate::message::value::{Text, Value};
-use crate::rules::condition::{Asked, Comparison, Computed, Condition, Predicate, Test};
+use crate::rules::condition::{Asked, Comparison, Computed, Condition, Predicate, Quote, Test};
 use crate::rules::limits::Limits;
 
 /// A chain of `? :` with more arms is one leaf: its condition would nest as deep as the chain is long.
@@ -21,6 +21,7 @@ const MOST_ARMS: usize = 8;
 /// Lowers the expressions of one source.
 pub(super) struct Lowering<'s> {
     pub(super) source: &'s str,
+    pub(super) fields: &'s FieldTable,
     pub(super) limits: &'s Limits,
 }
 
@@ -44,8 +45,16 @@ impl Lowering<'_> {
             _ => match test_of(&node) {
                 Some((field, test, same)) => {
                     let asked = if same { asked } else { opposite(asked) };
-                    let source = Arc::from(node.span.of(self.source));
-                    Condition::Predicate(Arc::new(Predicate { field, test, asked, elements: false, source }))
+                    let source = node.span.of(self.source);
+                    let quote = match &test {
+                        Test::Equals(Value::Text(text)) => {
+                            Quote::of_equality(source, self.fields.path(field), text.as_str())
+                        }
+                        _ => None,
+                    };
+                    let source = if quote.is_some() { None } else { Some(Arc::from(source)) };
+                    let quote = quote.unwrap_or(Quote::Double);
+                    Condition::Predicate(Arc::new(Predicate { field, test, asked, elements: false, source, quote }))
                 }
                 None => self.computed(node, asked),
             },
@@ -194,6 +203,6 @@ fn field_of(node: &Node) -> Option<FieldId> {
 fn shared(text: &Text<'static>) -> Arc<str> {
     match text {
         Text::Borrowed(text) => Arc::from(*text),
-        Text::Shared(text) => Arc::clone(text),
+        Text::Shared(text) => Arc::from(text.as_str()),
     }
 }

@@ -79,7 +79,7 @@ pub fn compile(
         let problem = format!("a condition is true or false, this is {other}: compare it, as in … == …");
         return Err(lexer::error_at(source, root.span.start as usize, problem));
     }
-    Ok(lower::Lowering { source, limits }.lower(root, Asked::True, 0))
+    Ok(lower::Lowering { source, fields, limits }.lower(root, Asked::True, 0))
 }
 
 /// Parses and checks CEL text as an expression of any type.

@@ -14,13 +14,13 @@ use smallvec::{SmallVec, smallvec};
 use super::exact;
 use super::statistics::{RULE, Statistics, seed};
 use super::table::{Lists, Table, mix};
-use super::walk::each_leaf;
+use super::walk::Way;
 use super::witness::Kind;
 use crate::error::ReadError;
 use crate::message::path::{FieldId, FieldTable};
 use crate::message::value::Value;
 use crate::message::{Fields, Read};
-use crate::rules::condition::{Asked, Condition, Test};
+use crate::rules::condition::{Asked, Condition, Predicate, Test};
 
 /// A single witness that more rules share than this is worth a combination.
 const COMMON: u64 = 16;
@@ -44,14 +44,20 @@ type Set = SmallVec<[FieldId; 4]>;
 #[derive(Debug, Default)]
 pub(super) struct Combinations {
     sets: Vec<Set>,
+    /// The fields of each set, by its number.
+    ways: Vec<Box<[Way]>>,
 }
 
 impl Combinations {
-    /// Finds the sets worth having among the rules whose cheapest single witness costs so much, and counts their keys.
-    pub(super) fn new<'r>(rules: impl Iterator<Item = (&'r Condition, u64)>, statistics: &mut Statistics) -> Self {
+    /// Finds the sets worth having among rules of which each single witness is common, and counts their keys.
+    pub(super) fn new<'r>(
+        rules: impl Iterator<Item = &'r Condition>,
+        statistics: &mut Statistics,
+        fields: &FieldTable,
+    ) -> Self {
         let mut counts: HashMap<Set, usize> = HashMap::new();
-        for (condition, cost) in rules {
-            if let Some(equalities) = worth_combining(condition, cost) {
+        for condition in rules {
+            if let Some(equalities) = several(condition) {
                 *counts.entry(set_of(&equalities)).or_default() += 1;
                 statistics.count(key(&equalities));
             }
@@ -60,12 +66,15 @@ impl Combinations {
             counts.into_iter().map(|(set, count)| (count, set)).filter(|(count, _)| *count >= WORTH).collect();
         sets.sort_unstable_by(|one, other| other.cmp(one));
         sets.truncate(SETS);
-        Self { sets: sets.into_iter().map(|(_, set)| set).collect() }
+        let sets: Vec<Set> = sets.into_iter().map(|(_, set)| set).collect();
+        let ways = sets.iter().map(|set| set.iter().map(|&field| Way::new(field, fields)).collect()).collect();
+        Self { sets, ways }
     }
 
-    /// The keys of a rule, if it is better filed under a combination: the combination's, and that of a field alone.
+    /// The keys of a rule whose cheapest single witness costs so much, if it is better filed under a combination: the
+    /// combination's, and that of a field alone.
     pub(super) fn keys(&self, condition: &Condition, cost: u64, statistics: &Statistics) -> Option<(u64, u64)> {
-        let equalities = worth_combining(condition, cost)?;
+        let equalities = several(condition)?;
         let set = set_of(&equalities);
         let key = key(&equalities);
         if !self.sets.contains(&set) || statistics.shared(key) * RULE * 2 > cost {
@@ -96,7 +105,7 @@ impl Combinations {
         table: &'t Table,
         out: &mut Lists<'t>,
     ) -> Result<(), ReadError> {
-        'sets: for set in &self.sets {
+        'sets: for (set, ways) in self.sets.iter().zip(&self.ways) {
             let mut key = start(set.iter().copied());
             let mut lists = false;
             for &field in set {
@@ -110,9 +119,9 @@ impl Combinations {
                 table.find(key, out);
                 continue;
             }
-            for &field in set {
-                let seed = seed(Kind::Fallback, field);
-                each_leaf(fields, paths, field, &mut |value| table.find(exact::key(seed, value), out))?;
+            for way in ways {
+                let seed = seed(Kind::Fallback, way.field);
+                way.each_leaf(fields, paths, &mut |value| table.find(exact::key(seed, value), out))?;
             }
         }
         Ok(())
@@ -132,9 +141,9 @@ fn key(equalities: &Equalities<'_>) -> u64 {
     equalities.iter().fold(start, |state, (_, value)| exact::key(state, value))
 }
 
-/// The equalities that must hold for the condition to hold, if there are several and one alone costs too much.
-fn worth_combining(condition: &Condition, cost: u64) -> Option<Equalities<'_>> {
-    if cost <= COMMON * RULE { None } else { several(condition) }
+/// Whether a single witness of this cost is so common that a combination may be better.
+pub(super) fn is_common(cost: u64) -> bool {
+    cost > COMMON * RULE
 }
 
 /// The equalities that must hold for the condition to hold, if there are several.
@@ -147,15 +156,19 @@ fn several(condition: &Condition) -> Option<Equalities<'_>> {
     (found.len() > 1).then_some(found)
 }
 
+fn equality(predicate: &Predicate) -> Option<(FieldId, &Value<'static>)> {
+    match (&predicate.test, predicate.asked) {
+        (Test::Equals(value), Asked::True) => Some((predicate.field, value)),
+        _ => None,
+    }
+}
+
 fn collect<'r>(condition: &'r Condition, into: &mut Equalities<'r>) {
     match condition {
         Condition::All(parts) => parts.iter().for_each(|part| collect(part, into)),
         Condition::Within { condition, .. } => collect(condition, into),
-        Condition::Predicate(predicate) => {
-            if let (Test::Equals(value), Asked::True) = (&predicate.test, predicate.asked) {
-                into.push((predicate.field, value));
-            }
-        }
+        Condition::Predicate(predicate) => into.extend(equality(predicate)),
+        Condition::Tests(tests) => into.extend(tests.iter().filter_map(|test| equality(test))),
         Condition::Any(_) | Condition::Expression(_) => {}
     }
 }

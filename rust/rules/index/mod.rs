@@ -38,11 +38,10 @@ use self::network::Networks;
 use self::range::{AXES, Ranges};
 pub(super) use self::range::{Axis, place};
 use self::statistics::{Statistics, seed};
-use self::table::Table;
-pub(super) use self::table::mix_bytes;
 pub(super) use self::table::{Lists, Order};
+use self::table::{Table, mix_bytes};
 use self::text::{Grams, Lengths, WIDTHS};
-pub(super) use self::walk::each_leaf as leaves;
+pub(super) use self::walk::Way;
 use self::witness::{Entry, Kind, What, Witness};
 use super::program::Rule;
 use super::text::fold;
@@ -65,7 +64,7 @@ pub(super) struct Index {
 /// What is looked up of one field.
 #[derive(Debug)]
 struct Field {
-    id: FieldId,
+    way: Way,
     exact: Option<u64>,
     ranges: [Option<Ranges>; AXES.len()],
     text: Option<Box<TextField>>,
@@ -83,30 +82,32 @@ struct TextField {
 
 impl Index {
     /// Chooses a witness for each rule, by what the rules say and, if they are known, the messages; files it there.
-    pub(super) fn new(rules: &[Arc<Rule>], shares: Option<Shares>) -> Self {
+    /// `fields` has all fields of the rules.
+    pub(super) fn new(rules: &[Arc<Rule>], shares: Option<Shares>, fields: &FieldTable) -> Self {
         let mut statistics = Statistics::new(rules.len(), shares);
         for rule in rules {
             statistics.add(&rule.condition);
         }
-        let witnesses: Vec<Option<(u64, Witness<'_>)>> =
-            rules.iter().map(|rule| witness::cheapest(&rule.condition, &statistics)).collect();
-        let costs = rules.iter().zip(&witnesses);
-        let costs = costs.filter_map(|(rule, found)| found.as_ref().map(|(cost, _)| (&rule.condition, *cost)));
-        let combinations = Combinations::new(costs, &mut statistics);
-
         let mut filing = Filing::default();
         let mut always = Vec::new();
-        for ((order, rule), witness) in (0..).zip(rules).zip(witnesses) {
-            let Some((cost, entries)) = witness else {
-                always.push(order);
-                continue;
-            };
-            match combinations.keys(&rule.condition, cost, &statistics) {
+        let mut common: Vec<(Order, u64, Witness<'_>)> = Vec::new();
+        for (order, rule) in (0..).zip(rules) {
+            match witness::cheapest(&rule.condition, &statistics) {
+                Some((cost, entries)) if combination::is_common(cost) => common.push((order, cost, entries)),
+                Some((_, entries)) => entries.into_iter().for_each(|entry| filing.file(order, entry, &statistics)),
+                None => always.push(order),
+            }
+        }
+        let condition = |order: Order| &rules[order as usize].condition;
+        let combinations =
+            Combinations::new(common.iter().map(|&(order, ..)| condition(order)), &mut statistics, fields);
+        for (order, cost, entries) in common {
+            match combinations.keys(condition(order), cost, &statistics) {
                 Some((together, alone)) => filing.pairs.extend([(together, order), (alone, order)]),
                 None => entries.into_iter().for_each(|entry| filing.file(order, entry, &statistics)),
             }
         }
-        let (table, fields) = filing.finish();
+        let (table, fields) = filing.finish(fields);
         Self { table, fields, combinations, always: always.into() }
     }
 
@@ -122,16 +123,16 @@ impl Index {
     ) -> Result<(), ReadError> {
         for field in &self.fields {
             let owned;
-            let read = match fields.lend(field.id)? {
+            let read = match fields.lend(field.way.field)? {
                 Some(read) => read,
                 None => {
-                    owned = fields.read(field.id)?;
+                    owned = fields.read(field.way.field)?;
                     &owned
                 }
             };
             match read {
                 Read::Value(Value::List(_)) | Read::InList { .. } => {
-                    walk::each_leaf(fields, paths, field.id, &mut |value| field.find(value, &self.table, out))?;
+                    field.way.each_leaf(fields, paths, &mut |value| field.find(value, &self.table, out))?;
                 }
                 Read::Value(value) => field.find(value, &self.table, out),
                 Read::Absent | Read::Broken => {}
@@ -151,7 +152,7 @@ impl Field {
             table.find(exact::key(seed, value), out);
         }
         match (value, &self.text) {
-            (Value::Text(text), Some(field)) => field.find(self.id, text.as_str(), table, out),
+            (Value::Text(text), Some(field)) => field.find(self.way.field, text.as_str(), table, out),
             _ => {
                 if let Some((axis, place)) = range::place(value)
                     && let Some(ranges) = &self.ranges[axis as usize]
@@ -261,7 +262,7 @@ impl<'r> Filing<'r> {
         self.pairs.extend(keys.into_iter().map(|key| (key, order)));
     }
 
-    fn finish(self) -> (Table, Box<[Field]>) {
+    fn finish(self, table: &FieldTable) -> (Table, Box<[Field]>) {
         let mut pairs = self.pairs;
         let mut fields = Vec::new();
         for (number, noted) in self.fields.into_iter().enumerate() {
@@ -278,7 +279,8 @@ impl<'r> Filing<'r> {
             let text = (!text.is_empty()).then(|| Box::new(text));
             let ranges = ranges.map(|ranges| (!ranges.is_empty()).then(|| Ranges::new(&ranges)));
             if exact || text.is_some() || ranges.iter().any(Option::is_some) {
-                fields.push(Field { id, exact: exact.then(|| seed(Kind::Exact, id)), ranges, text });
+                let way = Way::new(id, table);
+                fields.push(Field { way, exact: exact.then(|| seed(Kind::Exact, id)), ranges, text });
             }
         }
         (Table::new(pairs), fields.into())

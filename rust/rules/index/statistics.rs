@@ -34,11 +34,13 @@ pub(super) struct Statistics {
 #[derive(Debug, Clone, Copy)]
 struct Spread {
     ranges: u64,
+    /// Those without a lower bound, and those without an upper one.
+    open: [u64; 2],
     lowest: f64,
     highest: f64,
 }
 
-const NOWHERE: Spread = Spread { ranges: 0, lowest: f64::INFINITY, highest: f64::NEG_INFINITY };
+const NOWHERE: Spread = Spread { ranges: 0, open: [0; 2], lowest: f64::INFINITY, highest: f64::NEG_INFINITY };
 
 /// Up to so many rules under one key are as good as one: then the same field is taken by all rules, so that a message
 /// is asked for fewer fields.
@@ -152,6 +154,8 @@ impl Statistics {
 impl Spread {
     fn add(&mut self, range: Range) {
         self.ranges += 1;
+        self.open[0] += u64::from(range.low == f64::NEG_INFINITY);
+        self.open[1] += u64::from(range.high == f64::INFINITY);
         for bound in [range.low, range.high] {
             if bound.is_finite() {
                 self.lowest = self.lowest.min(bound);
@@ -161,13 +165,47 @@ impl Spread {
     }
 
     /// How many ranges a value in `range` lies in on average, if all were as wide.
+    ///
+    /// Between the outermost bounds values are taken to be spread evenly. Beyond one of them lies what the ranges that
+    /// are open there ask for: that half of them are meant for such values is a guess, but none would be a worse one.
     fn hits(&self, range: Range) -> u64 {
+        let [below, above] = self.open.map(|open| open as f64 / 2.0);
         let whole = self.highest - self.lowest;
         let part = range.high.min(self.highest) - range.low.max(self.lowest);
-        if whole > 0.0 && whole.is_finite() {
-            (self.ranges as f64 * (part / whole).clamp(0.0, 1.0)).ceil() as u64
-        } else {
-            self.ranges
+        let part = if whole > 0.0 && whole.is_finite() { (part / whole).clamp(0.0, 1.0) } else { 1.0 };
+        let within = (self.ranges as f64 - below - above) * part;
+        let below = if range.low == f64::NEG_INFINITY { below } else { 0.0 };
+        let above = if range.high == f64::INFINITY { above } else { 0.0 };
+        (within + below + above).ceil() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_that_is_open_at_the_outermost_bound_is_not_free() {
+        let axis = AXES[0];
+        let above = |low: f64| Range { axis, low, high: f64::INFINITY };
+        let below = |high: f64| Range { axis, low: f64::NEG_INFINITY, high };
+        for (many, other) in [(above(100.0), above(1.0)), (below(1.0), below(100.0)), (above(100.0), below(1.0))] {
+            let mut spread = NOWHERE;
+            (0..500).for_each(|_| spread.add(many));
+            spread.add(other);
+            assert!(spread.hits(many) >= 250, "{many:?} beside {other:?}: {}", spread.hits(many));
         }
+    }
+
+    #[test]
+    fn closed_ranges_cost_what_lies_there_on_average() {
+        let axis = AXES[0];
+        let mut spread = NOWHERE;
+        let ranges = (0..100).map(|n| Range { axis, low: f64::from(10 * n), high: f64::from(10 * n + 10) });
+        ranges.clone().for_each(|range| spread.add(range));
+        assert!(ranges.clone().all(|range| spread.hits(range) <= 2));
+        assert_eq!(spread.hits(Range { axis, low: 0.0, high: 500.0 }), 50);
+        spread.add(Range { axis, low: 1000.0, high: f64::INFINITY });
+        assert!(spread.hits(Range { axis, low: 1000.0, high: f64::INFINITY }) <= 2, "one rule in a hundred");
     }
 }

@@ -44,7 +44,7 @@ impl Index {
 
     /// The field's part of the index, if rules are filed there.
     fn field(&self, field: FieldId) -> Option<&super::Field> {
-        self.fields.iter().find(|known| known.id == field)
+        self.fields.iter().find(|known| known.way.field == field)
     }
 }
 

@@ -73,6 +73,7 @@ static FALSE: Value<'static> = Value::Bool(false);
 pub(in crate::rules) fn exists(condition: &Condition) -> bool {
     match condition {
         Condition::All(parts) => parts.iter().any(exists),
+        Condition::Tests(tests) => tests.iter().any(|test| !alternatives(test).is_empty()),
         Condition::Any(parts) => parts.iter().all(exists),
         Condition::Predicate(predicate) => !alternatives(predicate).is_empty(),
         Condition::Expression(_) => false,
@@ -85,8 +86,11 @@ pub(super) fn cheapest<'r>(condition: &'r Condition, statistics: &Statistics) ->
     match condition {
         Condition::All(parts) => {
             let singles = parts.iter().filter_map(|part| cheapest(part, statistics));
-            let narrowed = narrowed(parts).into_iter().map(|entry| (statistics.cost(&entry), smallvec![entry]));
-            singles.chain(narrowed).min_by_key(|(cost, _)| *cost)
+            least(singles.chain(narrowed_cost(predicates(parts), statistics)))
+        }
+        Condition::Tests(tests) => {
+            let singles = tests.iter().filter_map(|test| cheapest_of(test, statistics));
+            least(singles.chain(narrowed_cost(tests.iter().map(|test| &**test), statistics)))
         }
         Condition::Any(parts) => {
             let mut union = (0_u64, Witness::new());
@@ -97,13 +101,37 @@ pub(super) fn cheapest<'r>(condition: &'r Condition, statistics: &Statistics) ->
             }
             Some(union)
         }
-        Condition::Predicate(predicate) => alternatives(predicate)
-            .into_iter()
-            .map(|entries| (entries.iter().map(|entry| statistics.cost(entry)).fold(0, u64::saturating_add), entries))
-            .min_by_key(|(cost, _)| *cost),
+        Condition::Predicate(predicate) => cheapest_of(predicate, statistics),
         Condition::Expression(_) => None,
         Condition::Within { condition, .. } => cheapest(condition, statistics),
     }
+}
+
+type Costed<'r> = (u64, Witness<'r>);
+
+/// The first of the least cost.
+fn least<'r>(witnesses: impl Iterator<Item = Costed<'r>>) -> Option<Costed<'r>> {
+    witnesses.min_by_key(|(cost, _)| *cost)
+}
+
+fn cheapest_of<'r>(predicate: &'r Predicate, statistics: &Statistics) -> Option<Costed<'r>> {
+    let cost = |entries: &Witness<'r>| entries.iter().map(|entry| statistics.cost(entry)).fold(0, u64::saturating_add);
+    least(alternatives(predicate).into_iter().map(|entries| (cost(&entries), entries)))
+}
+
+fn narrowed_cost<'r>(
+    predicates: impl Iterator<Item = &'r Predicate>,
+    statistics: &Statistics,
+) -> impl Iterator<Item = Costed<'r>> {
+    narrowed(predicates).into_iter().map(|entry| (statistics.cost(&entry), smallvec![entry]))
+}
+
+/// The parts that are single tests.
+fn predicates(parts: &[Condition]) -> impl Iterator<Item = &Predicate> {
+    parts.iter().filter_map(|part| match part {
+        Condition::Predicate(predicate) => Some(&**predicate),
+        _ => None,
+    })
 }
 
 /// Calls `with` for every entry that some witness could have.
@@ -111,6 +139,7 @@ pub(super) fn each_entry<'r>(condition: &'r Condition, with: &mut dyn FnMut(Entr
     match condition {
         Condition::All(parts) | Condition::Any(parts) => parts.iter().for_each(|part| each_entry(part, with)),
         Condition::Predicate(predicate) => alternatives(predicate).into_iter().flatten().for_each(with),
+        Condition::Tests(tests) => tests.iter().flat_map(|test| alternatives(test)).flatten().for_each(with),
         Condition::Expression(_) => {}
         Condition::Within { condition, .. } => each_entry(condition, with),
     }
@@ -121,8 +150,12 @@ pub(super) fn each_entry<'r>(condition: &'r Condition, with: &mut dyn FnMut(Entr
 pub(super) fn each_filed<'r>(condition: &'r Condition, with: &mut dyn FnMut(Entry<'r>)) {
     match condition {
         Condition::All(parts) => {
-            narrowed(parts).into_iter().for_each(&mut *with);
+            narrowed(predicates(parts)).into_iter().for_each(&mut *with);
             parts.iter().for_each(|part| each_filed(part, with));
+        }
+        Condition::Tests(tests) => {
+            narrowed(tests.iter().map(|test| &**test)).into_iter().for_each(&mut *with);
+            each_entry(condition, with);
         }
         Condition::Any(parts) => parts.iter().for_each(|part| each_filed(part, with)),
         Condition::Within { condition, .. } => each_filed(condition, with),
@@ -131,10 +164,9 @@ pub(super) fn each_filed<'r>(condition: &'r Condition, with: &mut dyn FnMut(Entr
 }
 
 /// The ranges that several comparisons of one field leave. Of values only: elements of a list need not agree.
-fn narrowed(parts: &[Condition]) -> SmallVec<[Entry<'_>; 1]> {
+fn narrowed<'r>(predicates: impl Iterator<Item = &'r Predicate>) -> SmallVec<[Entry<'r>; 1]> {
     let mut ranges: SmallVec<[(FieldId, Range, usize); 2]> = SmallVec::new();
-    for part in parts {
-        let Condition::Predicate(predicate) = part else { continue };
+    for predicate in predicates {
         let Test::Compares(comparison, constant) = &predicate.test else { continue };
         if predicate.asked == Asked::False || predicate.elements {
             continue;

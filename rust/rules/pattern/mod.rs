@@ -50,10 +50,12 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::condition::{Asked, Condition, Predicate, Test};
+use smallvec::SmallVec;
+
+use super::condition::{Asked, Condition, Predicate, Quote, Test};
 use super::limits::Limits;
 use crate::error::ConditionError;
-use crate::message::path::{FieldId, FieldTable, Path};
+use crate::message::path::{FieldId, FieldTable};
 use crate::message::render::{Compact, compact_bytes, render};
 use crate::message::value::{Key, Map, Value};
 use operator::Operator;
@@ -72,15 +74,16 @@ pub fn compile(
     fields: &mut FieldTable,
     limits: &Limits,
 ) -> Result<Condition, ConditionError> {
-    measure(pattern, limits, &Keys::Top, 0, &mut Size::default())?;
-    if compact_bytes(pattern, limits.source_bytes).is_none() {
+    let mut size = Size::default();
+    measure(pattern, limits, &Keys::Top, 0, &mut size)?;
+    if size.bytes > limits.source_bytes && compact_bytes(pattern, limits.source_bytes).is_none() {
         return Keys::Top.error(format!("a pattern of more than {} bytes (`source_bytes`)", limits.source_bytes));
     }
     let Value::Map(pattern) = pattern else {
         return Keys::Top
             .error(format!("a pattern is an object, such as {{\"channel\": [\"sms\"]}}, not {}", render(pattern, 40)));
     };
-    Compiler { root: root.into(), fields }.object(pattern, &Keys::Top, &mut Vec::new())
+    Compiler { root, fields }.object(pattern, &Keys::Top, &mut Vec::new())
 }
 
 /// How much of a pattern was seen.
@@ -88,6 +91,16 @@ pub fn compile(
 struct Size {
     nodes: usize,
     literals: usize,
+    /// The most that it can take as compact JSON.
+    bytes: usize,
+}
+
+/// The most bytes that a number takes, `-1.7976931348623157e308` written out.
+const NUMBER: usize = 400;
+
+/// The most bytes that a text takes: a character between quotes may be an escape of six.
+fn text_bytes(text: &str) -> usize {
+    6 * text.len() + 2
 }
 
 /// Holds the pattern to the limits, so that what follows may recurse.
@@ -99,6 +112,12 @@ fn measure(
     size: &mut Size,
 ) -> Result<(), ConditionError> {
     size.nodes += 1;
+    // With a comma or colon after it.
+    size.bytes += 1 + match value {
+        Value::Text(text) => text_bytes(text.as_str()),
+        Value::List(_) | Value::Map(_) => 2,
+        _ => NUMBER,
+    };
     size.literals += usize::from(!matches!(value, Value::List(_) | Value::Map(_)));
     if size.literals > limits.literals {
         return keys
@@ -122,6 +141,7 @@ fn measure(
                 let Key::Text(key) = key else {
                     return keys.error("a key that is no text; JSON's keys are texts: put it in quotes");
                 };
+                size.bytes += 1 + text_bytes(key.as_str());
                 measure(item, limits, &keys.then(Step::Key(key.as_str())), depth + 1, size)?;
             }
             Ok(())
@@ -145,21 +165,21 @@ fn entries<'v>(map: &'v Map<'static>) -> impl Iterator<Item = (&'v str, &'v Valu
 }
 
 struct Compiler<'f> {
-    root: Arc<str>,
+    root: &'f str,
     fields: &'f mut FieldTable,
 }
 
 impl Compiler<'_> {
-    fn field(&mut self, path: &[Arc<str>]) -> FieldId {
-        self.fields.intern(Path { root: Arc::clone(&self.root), segments: path.into() })
+    fn field(&mut self, path: &[&str]) -> FieldId {
+        self.fields.number(self.root, path)
     }
 
     /// An object of the pattern, about the message's object at `path`.
-    fn object(
+    fn object<'v>(
         &mut self,
-        pattern: &Map<'static>,
+        pattern: &'v Map<'static>,
         keys: &Keys<'_>,
-        path: &mut Vec<Arc<str>>,
+        path: &mut Vec<&'v str>,
     ) -> Result<Condition, ConditionError> {
         let mut parts = Vec::new();
         let mut branches = None;
@@ -169,7 +189,7 @@ impl Compiler<'_> {
                 branches = Some(self.branches(value, &keys, path)?);
                 continue;
             }
-            path.push(key.into());
+            path.push(key);
             parts.push(self.entry(key, value, &keys, path)?);
             path.pop();
         }
@@ -184,7 +204,7 @@ impl Compiler<'_> {
         // Meaning 4: a list that both the keys and the branches speak of is bound once, around both. Innermost first.
         for object in shared_objects(pattern).into_iter().rev() {
             let length = path.len();
-            path.extend(object.into_iter().map(Arc::from));
+            path.extend(object);
             condition = Condition::Within { field: self.field(path), condition: Box::new(condition) };
             path.truncate(length);
         }
@@ -192,12 +212,12 @@ impl Compiler<'_> {
     }
 
     /// A key of the pattern; `path` ends with it.
-    fn entry(
+    fn entry<'v>(
         &mut self,
         key: &str,
-        value: &Value<'static>,
+        value: &'v Value<'static>,
         keys: &Keys<'_>,
-        path: &mut Vec<Arc<str>>,
+        path: &mut Vec<&'v str>,
     ) -> Result<Condition, ConditionError> {
         if let Some(example) = operator::misplaced(key, value) {
             return keys
@@ -221,41 +241,34 @@ impl Compiler<'_> {
         &mut self,
         patterns: &[Value<'static>],
         keys: &Keys<'_>,
-        path: &[Arc<str>],
+        path: &[&str],
     ) -> Result<Condition, ConditionError> {
         let field = self.field(path);
-        let mut values = Vec::new();
+        let mut values: SmallVec<[Value<'static>; 1]> = SmallVec::new();
         let mut alternatives = Vec::new();
         for (position, pattern) in patterns.iter().enumerate() {
             let keys = keys.then(Step::Position(position));
             match Operator::parse(pattern, &keys)? {
                 Operator::Value => values.push(pattern.clone().into_owned()),
                 Operator::Test(test, asked) => {
-                    alternatives.push(predicate(field, test, asked, Compact(pattern).to_string()));
+                    alternatives.push(predicate(field, test, asked, Some(Compact(pattern).to_string())));
                 }
             }
         }
         if !values.is_empty() {
-            let source = Value::List(values.clone().into());
             let only = if values.len() == 1 { values.pop() } else { None };
-            let (test, source) = match only {
-                Some(value) => {
-                    let source = Compact(&value).to_string();
-                    (Test::Equals(value), source)
-                }
-                None => (Test::OneOf(values.into()), Compact(&source).to_string()),
-            };
-            alternatives.insert(0, predicate(field, test, Asked::True, source));
+            let test = only.map_or_else(|| Test::OneOf(values.into_iter().collect()), Test::Equals);
+            alternatives.insert(0, predicate(field, test, Asked::True, None));
         }
         Ok(Condition::any(alternatives))
     }
 
     /// The value of `$or`.
-    fn branches(
+    fn branches<'v>(
         &mut self,
-        value: &Value<'static>,
+        value: &'v Value<'static>,
         keys: &Keys<'_>,
-        path: &mut Vec<Arc<str>>,
+        path: &mut Vec<&'v str>,
     ) -> Result<Condition, ConditionError> {
         let branches = match value {
             Value::List(branches) if branches.len() >= 2 => branches,
@@ -285,8 +298,9 @@ impl Compiler<'_> {
     }
 }
 
-fn predicate(field: FieldId, test: Test, asked: Asked, source: String) -> Condition {
-    Condition::Predicate(Arc::new(Predicate { field, test, asked, elements: true, source: source.into() }))
+fn predicate(field: FieldId, test: Test, asked: Asked, source: Option<String>) -> Condition {
+    let source = source.map(Arc::from);
+    Condition::Predicate(Arc::new(Predicate { field, test, asked, elements: true, source, quote: Quote::Double }))
 }
 
 /// The objects, as paths from this one, that both the keys of the pattern and the branches of its `$or` speak of.

@@ -359,14 +359,15 @@ fn patterns_beyond_the_limits_are_refused() {
 
 #[test]
 fn sources_are_compact_json_of_the_operator() {
-    let (condition, _) = compile_text(r#"{ "a" : [ "x", "y", { "prefix" : "p" } ] }"#, &Limits::default()).unwrap();
+    let (condition, fields) =
+        compile_text(r#"{ "a" : [ "x", "y", { "prefix" : "p" } ] }"#, &Limits::default()).unwrap();
     let Condition::Any(parts) = condition else { panic!("{condition:?}") };
-    let sources: Vec<&str> = parts
+    let sources: Vec<_> = parts
         .iter()
         .map(|part| match part {
-            Condition::Predicate(predicate) => &*predicate.source,
+            Condition::Predicate(predicate) => predicate.source(&fields),
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(sources, [r#"["x","y"]"#, r#"{"prefix":"p"}"#]);
+    assert_eq!(sources.iter().map(|source| &**source).collect::<Vec<_>>(), [r#"["x","y"]"#, r#"{"prefix":"p"}"#]);
 }

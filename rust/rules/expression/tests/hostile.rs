@@ -111,6 +111,7 @@ fn conditions_inside_conditions_do_not_double() {
     let condition = compile(&source, &ROOTS, &mut FieldTable::default(), &Limits::default()).unwrap();
     fn size(condition: &Condition) -> usize {
         match condition {
+            Condition::Tests(tests) => 1 + tests.len(),
             Condition::All(parts) | Condition::Any(parts) => 1 + parts.iter().map(size).sum::<usize>(),
             _ => 1,
         }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::ReadError;
+use crate::message::objects::Listed;
 use crate::message::path::FieldId;
 use crate::message::value::{Key, Text, Timestamp};
 use crate::message::{Fields, Read};
@@ -86,12 +87,8 @@ impl<'m> Fields<'m> for Unreadable {
         Err(ReadError { field: "message.a".to_owned(), problem: "an integer beyond 64 bits".to_owned() })
     }
 
-    fn read_prefix(&self, field: FieldId, _: usize) -> Result<Read<'m>, ReadError> {
-        self.read(field)
-    }
-
-    fn is_list(&self, _: FieldId) -> bool {
-        false
+    fn objects(&self, _: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
+        Ok(None)
     }
 }
 
@@ -145,11 +142,12 @@ fn typed_tests_of_a_field_become_predicates() {
         ("!message.a", "is true", Asked::False),
     ];
     for (source, test, asked) in table {
-        let condition = compile(source, &ROOTS, &mut FieldTable::default(), &Limits::default()).unwrap();
+        let mut fields = FieldTable::default();
+        let condition = compile(source, &ROOTS, &mut fields, &Limits::default()).unwrap();
         let Condition::Predicate(predicate) = condition else { panic!("{source}: {condition:?}") };
         assert!(is(&predicate.test, test), "{source}: {predicate:?}");
         assert_eq!((predicate.asked, predicate.elements), (asked, false), "{source}");
-        assert!(source.contains(&*predicate.source), "{source}: {}", predicate.source);
+        assert!(source.contains(&*predicate.source(&fields)), "{source}: {}", predicate.source(&fields));
     }
     for source in [
         "message.a == message.b",
@@ -306,7 +304,7 @@ proptest! {
         let (mut table, limits) = (FieldTable::default(), Limits::default());
         let root = parser::parse(&source, &ROOTS, &mut table, &limits, true).unwrap();
         let shallow = Limits { nesting, ..limits };
-        let lowering = lower::Lowering { source: &source, limits: &shallow };
+        let lowering = lower::Lowering { source: &source, fields: &table, limits: &shallow };
         let whole = Expression::new(root.clone(), &shallow);
         let condition = lowering.lower(root, Asked::True, 0);
         let fields = ValueMessage::new(&table, "message", message);
@@ -318,7 +316,31 @@ proptest! {
 
 fn height(condition: &Condition) -> usize {
     match condition {
+        Condition::Tests(_) => 2,
         Condition::All(parts) | Condition::Any(parts) => 1 + parts.iter().map(height).max().unwrap_or(0),
         _ => 1,
+    }
+}
+
+#[test]
+fn the_source_of_a_test_is_what_was_written_whether_it_is_kept_or_not() {
+    for (source, kept) in [
+        ("message.a == 'x'", false),
+        ("message.a.b == \"x y\"", false),
+        ("message.a == 'it\"s'", false),
+        ("message.a == ''", false),
+        ("message.a=='x'", true),
+        ("message['a'] == 'x'", true),
+        ("message.a == 'it\\'s'", true),
+        ("message.a == r'x'", true),
+        ("message.a == '''x'''", true),
+        ("'x' == message.a", true),
+        ("message.a != 'x'", true),
+        ("message.a == 1", true),
+    ] {
+        let mut fields = FieldTable::default();
+        let condition = compile(source, &ROOTS, &mut fields, &Limits::default()).unwrap();
+        let Condition::Predicate(predicate) = condition else { panic!("{source}: {condition:?}") };
+        assert_eq!((&*predicate.source(&fields), predicate.source.is_some()), (source, kept));
     }
 }

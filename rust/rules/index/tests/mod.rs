@@ -122,7 +122,7 @@ proptest! {
         let shares = traffic.shares(program.fields());
         prop_assert!(shares.is_some());
         let rules: Vec<_> = program.rules().into_iter().cloned().collect();
-        let index = super::Index::new(&rules, shares);
+        let index = super::Index::new(&rules, shares, program.fields());
         for message in &parsed {
             let mut lists = super::Lists::new();
             if index.find(message, program.fields(), &mut lists).is_err() {
@@ -202,7 +202,7 @@ fn cel(id: usize, when: &str) -> RuleSource {
 fn candidates(program: &Program, message: &str) -> usize {
     let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
     assert_same(program, &message);
-    let index = super::Index::new(&program.rules().into_iter().cloned().collect::<Vec<_>>(), None);
+    let index = super::Index::new(&program.rules().into_iter().cloned().collect::<Vec<_>>(), None, program.fields());
     let mut lists = super::Lists::new();
     index.find(&message, program.fields(), &mut lists).unwrap();
     lists.iter().map(|list| list.len()).sum()

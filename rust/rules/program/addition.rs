@@ -1,0 +1,127 @@
+//! Rules on their way into a program: each is compiled when it comes, and all are filed together at the end.
+//!
+//! Predicates that are the same are kept once. Memory: the compiled rules, 8 to 16 bytes a rule to find ids, and what
+//! finds equal predicates, both of which are gone before the rules are filed.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+
+use super::{MOST_RULES, Program, Rule, RuleSource, first};
+use crate::error::{ConditionError, Place, RuleError};
+use crate::message::path::FieldTable;
+use crate::rules::condition::Condition;
+use crate::rules::intern::Interner;
+use crate::rules::limits::Limits;
+use crate::rules::segment::Ids;
+use crate::rules::{expression, pattern};
+
+/// Rules on their way into a program: compiled, and not yet filed.
+pub struct Addition {
+    before: Program,
+    fields: FieldTable,
+    added: Vec<Arc<Rule>>,
+    ids: Ids,
+    interner: Interner,
+    errors: Vec<RuleError>,
+    /// The next rule's number.
+    next: u64,
+    /// So many rules may be added.
+    room: usize,
+}
+
+impl Addition {
+    pub(super) fn new(program: &Program) -> Self {
+        let inner = &program.inner;
+        Self {
+            before: program.clone(),
+            fields: (*inner.fields).clone(),
+            added: Vec::new(),
+            ids: Ids::default(),
+            interner: Interner::default(),
+            errors: Vec::new(),
+            next: inner.sequence,
+            room: inner.limits.rules.min(MOST_RULES).saturating_sub(program.len()),
+        }
+    }
+
+    /// Compiles these rules after those before them.
+    pub fn extend(&mut self, sources: impl IntoIterator<Item = RuleSource>) {
+        for source in sources {
+            self.add(source);
+        }
+    }
+
+    fn add(&mut self, source: RuleSource) {
+        let inner = &self.before.inner;
+        let mut condition = match compile(&source, &inner.roots, &mut self.fields, &inner.limits) {
+            Ok(condition) => condition,
+            Err(found) => {
+                self.errors.extend(found.into_iter().map(|error| error.in_rule(&source.id)));
+                return;
+            }
+        };
+        self.interner.intern(&mut condition);
+        let problem = if self.before.number(&source.id).is_some() || self.ids.find(&source.id, &self.added).is_some() {
+            "another rule has this id; ids are unique".to_owned()
+        } else if self.added.len() >= self.room {
+            format!("more than {} rules (`rules`)", inner.limits.rules.min(MOST_RULES))
+        } else {
+            let id = SmolStr::from(source.id);
+            self.added.push(Arc::new(Rule { id, priority: source.priority, sequence: self.next, condition }));
+            self.ids.add(&self.added);
+            self.next += 1;
+            return;
+        };
+        self.errors.push(RuleError { rule: source.id, problem, place: Place::Rule });
+    }
+
+    /// The program that has these rules too.
+    ///
+    /// # Errors
+    /// All that is wrong with all of them, in their order.
+    pub fn finish(self) -> Result<Program, Vec<RuleError>> {
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        // What follows takes memory of its own.
+        drop((self.ids, self.interner));
+        let mut inner = (*self.before.inner).clone();
+        inner.sequence = self.next;
+        if !self.added.is_empty() {
+            inner.push(self.added, &self.fields);
+        }
+        inner.set_fields(self.fields);
+        Ok(Program { inner: Arc::new(inner) })
+    }
+}
+
+fn compile(
+    source: &RuleSource,
+    roots: &[Arc<str>],
+    fields: &mut FieldTable,
+    limits: &Limits,
+) -> Result<Condition, Vec<ConditionError>> {
+    let mut parts = Vec::new();
+    let mut errors = Vec::new();
+    // The pattern first: its predicates are the cheaper ones.
+    if let Some(matches) = &source.matches {
+        match pattern::compile(matches, first(roots), fields, limits) {
+            Ok(condition) => parts.push(condition),
+            Err(error) => errors.push(error),
+        }
+    }
+    if let Some(when) = &source.when {
+        let roots: SmallVec<[&str; 4]> = roots.iter().map(|root| &**root).collect();
+        match expression::compile(when, &roots, fields, limits) {
+            Ok(condition) => parts.push(condition),
+            Err(error) => errors.push(error),
+        }
+    }
+    if parts.is_empty() && errors.is_empty() {
+        let problem = "no condition; write `when` (CEL) or `match` (a pattern)".to_owned();
+        errors.push(ConditionError { problem, place: Place::Rule });
+    }
+    if errors.is_empty() { Ok(Condition::all(parts)) } else { Err(errors) }
+}
