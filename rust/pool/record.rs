@@ -69,7 +69,7 @@ impl Record {
     }
 
     /// An event.
-    pub(crate) fn note(&self, at: Nanos, kind: EventKind, reason: &Cow<'static, str>) {
+    pub(crate) fn note(&self, at: Nanos, kind: EventKind, reason: Cow<'static, str>) {
         let mut page = self.0.lock();
         match kind {
             EventKind::Spared => return, // nothing changed
@@ -81,6 +81,6 @@ impl Record {
             }
             _ => {}
         }
-        page.change = Some(Change { at, reason: reason.clone() });
+        page.change = Some(Change { at, reason });
     }
 }

@@ -184,7 +184,7 @@ impl Registry {
         reason: impl Into<Cow<'static, str>>,
     ) {
         let reason = reason.into();
-        destination.record().note(now, kind, &reason);
+        destination.record().note(now, kind, reason.clone());
         self.log.add(now, destination.id(), kind, reason);
     }
 
