@@ -4,7 +4,7 @@ Everything here is safe to call from any number of threads at once, with or with
 as floats; ids are strings. Exceptions are those of :mod:`turnout.errors`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, final
 
@@ -15,8 +15,8 @@ from typing_extensions import disjoint_base
 from .errors import MessageError, RuleError, TurnoutError
 
 __all__ = [
-    "Decision", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__", "rule_errors",
-    "simulate",
+    "Decision", "EventLog", "EventWatch", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__",
+    "rule_errors", "simulate",
 ]  # fmt: skip
 
 __version__: str
@@ -67,7 +67,7 @@ class Decision:
     @property
     def reason(self) -> str:
         """Why this destination: the policy's name, no_key (the policy goes by key and the message has none),
-        only_choice, spilled, degraded, panic, probe, pinned or dead_letter.
+        operator (another was failed over to it), only_choice, spilled, degraded, panic, probe, pinned or dead_letter.
         """
     @property
     def propensity(self) -> float | None:
@@ -390,6 +390,27 @@ class Histogram:
     def count(self) -> int:
         """Latencies recorded."""
 
+@final
+class EventLog:
+    """What happened to a router's destinations: the last 1,024 events, numbered from 1 without gaps."""
+
+    @property
+    def last(self) -> int:
+        """Number of the last event; 0 before the first."""
+    def since(self, seq: int) -> list[dict[str, Any]]:
+        """Events with a number above ``seq`` that are kept; `turnout.reports.Event` has the keys."""
+    def next(self, seq: int, size: int) -> tuple[dict[str, Any], int] | None:
+        """The first event above ``seq`` for an observer that may be ``size`` behind, and how many it missed so."""
+    def watch(self, wake: Callable[[], object]) -> EventWatch:
+        """Starts a thread that calls ``wake``; it ends with the last reference to the watch."""
+
+@final
+class EventWatch:
+    """Somebody who waits for events."""
+
+    def ask(self, seq: int) -> None:
+        """Asks for one wake, as soon as there is an event above ``seq``."""
+
 @disjoint_base
 class Router:
     """Decisions of a router; :class:`turnout.Router` extends it. Names with an underscore are for it alone."""
@@ -467,14 +488,18 @@ class Router:
         """Sets what the operator wants: enabled, draining or disabled. ConfigError for an unknown id or state."""
     def _set_health(self, id: str, health: str) -> None:
         """Sets what checks found: healthy, degraded or unhealthy. ConfigError for an unknown id or state."""
+    def _fail_over(self, name: str, to: str | None = None, hold: float | None = None) -> list[str]:
+        """As `turnout.Router.fail_over`; ``hold`` in seconds."""
+    def _fail_back(self, name: str, ramp: bool) -> list[str]:
+        """As `turnout.Router.fail_back`."""
     def _report_utilisation(self, id: str, utilisation: float) -> None:
         """What a destination says of its load. ConfigError for an unknown id, and a load as `Lease.success` refuses."""
     def _destinations(self) -> list[dict[str, Any]]:
         """State and counts of each destination; `turnout.reports.DestinationStats` has the keys."""
     def _pools(self) -> list[dict[str, Any]]:
         """Members and health of each pool; `turnout.reports.PoolStats` has the keys."""
-    def _events(self, since: int = 0) -> list[dict[str, Any]]:
-        """Changes of state with a number above ``since``, of the last 1,024; `turnout.reports.Event` has the keys."""
+    def _event_log(self) -> EventLog:
+        """What happened to the destinations of this router, of all its generations."""
     def _stats(self) -> dict[str, Any]:
         """``generation``, ``decisions``, ``no_route``, ``by_rule`` (counts by id), ``decision_p50`` and
         ``decision_p99`` in seconds, of one decision in 32; None before the first; ``cache``:

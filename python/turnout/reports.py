@@ -50,6 +50,12 @@ class DestinationStats(Report):
     """``closed``, ``ejected`` or ``probation``: judged from outcomes."""
     ejected_for: float | None
     """Seconds until the ejection ends; None unless ejected."""
+    failed_over: bool
+    """Whether an operator took it out in favour of others (``Router.fail_over``)."""
+    failed_over_for: float | None
+    """Seconds until that ends by itself; None if it does not, or is not so."""
+    failed_over_to: str | None
+    """Id of the destination that receives its messages first; None for the next of its pools."""
     in_flight: int
     """Leases held now."""
     picks: int
@@ -83,9 +89,12 @@ class DestinationStats(Report):
 
     @property
     def state(self) -> str:
-        """One word for all axes, the gravest: disabled, draining, unhealthy, ejected, probation, degraded, healthy."""
+        """One word for all axes, the gravest: disabled, draining, failed_over, unhealthy, ejected, probation, degraded,
+        healthy."""
         if self.admin != "enabled":
             return self.admin
+        if self.failed_over:
+            return "failed_over"
         if self.health == "unhealthy":
             return self.health
         return self.health if self.breaker == "closed" else self.breaker
@@ -298,8 +307,9 @@ class Event(Report):
     """Id of the destination; for ``weights`` and ``policy`` of the pool."""
     kind: str
     """``ejected``; ``probation``: trials begin; ``recovered``; ``overloaded``: asked for a pause; ``spared``: should
-    have been ejected, but it is the last or too many are; ``admin`` and ``health``: set from outside; ``weights``:
-    adjusted to what was observed; ``policy``: by ``auto``, put on trial, kept or replaced."""
+    have been ejected, but it is the last or too many are; ``failed_over`` and ``failed_back``: an operator moved its
+    messages elsewhere, and that is over; ``admin`` and ``health``: set from outside; ``weights``: adjusted to what was
+    observed; ``policy``: by ``auto``, put on trial, kept or replaced."""
     reason: str
     """Why, in words."""
 

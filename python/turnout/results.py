@@ -111,7 +111,7 @@ class HealthStatus(Report):
     """The health of a pool's destinations."""
 
     destinations: Mapping[str, str]
-    """By id: healthy, degraded, unhealthy, ejected, probation, draining or disabled."""
+    """By id: healthy, degraded, unhealthy, ejected, probation, failed_over, draining or disabled."""
     eligible: tuple[str, ...]
     """Ids of those that may receive something now."""
     healthy_ratio: float

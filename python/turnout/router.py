@@ -23,6 +23,7 @@ from .config.core import core_spec
 from .config.rules import condition, place
 from .delivery import DeadLetters, Deliverer, Delivery, Ledger
 from .errors import ConfigError, MessageError, RuleError, TurnoutError
+from .events import MOST, EventStream, EventStreams
 from .health import Check, Health, HealthCheck, HealthChecks
 from .reports import Event, Explanation, Stats
 from .transports import DEFAULT_THREADS, Function, Target, Transports
@@ -49,6 +50,7 @@ class Router(_core.Router):
     _transports: Transports
     _deliverer: Deliverer
     _health: HealthChecks
+    _events: EventStreams
 
     def __new__(
         cls,
@@ -83,6 +85,7 @@ class Router(_core.Router):
         self._transports = Transports(_targets(loaded))
         self._deliverer = Deliverer(self, loaded, self._transports, decide=self._decide, seed=seed)
         self._health = HealthChecks(self.set_health, _checks(loaded), seed=seed)
+        self._events = EventStreams(self._event_log())
         return self
 
     @classmethod
@@ -248,6 +251,7 @@ class Router(_core.Router):
             await self._deliverer.close(drain)
         finally:
             await self._health.stop()
+            self._events.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -303,6 +307,42 @@ class Router(_core.Router):
         """Takes a destination out of use, in panic too."""
         self._set_admin(destination, "disabled")
 
+    def fail_over(self, name: str, to: str | None = None, *, hold: float | None = None) -> list[str]:
+        """Moves messages elsewhere: a manual failover, whatever the failover mode, health and breakers say.
+
+        Destinations are taken out in every pool that has them, and panic does not use them. What they hold finishes;
+        further attempts at messages follow. Survives a reload. A second call replaces what the first one said.
+
+        - ``name``: a pool, whose first tier is taken out; or a destination.
+        - ``to``: the destination that receives first, in pools that have it, as long as it is fit; None for the others
+          of the tier, then the next tier.
+        - ``hold``: seconds, above 0, after which they come back by themselves with a slow start; None until
+          :meth:`fail_back`.
+
+        Returns:
+            Ids of the destinations taken out.
+
+        Raises:
+            ConfigError: there is no such pool or destination, or ``hold`` is out of range.
+            FailoverError: ``to`` cannot take over, or a pool would be left without a destination.
+        """
+        if hold is not None and not hold > 0:
+            raise ConfigError(f"hold: {hold}; write seconds above 0, or None until fail_back")
+        return self._fail_over(name, to, hold)
+
+    def fail_back(self, name: str, *, ramp: bool = True) -> list[str]:
+        """Ends :meth:`fail_over` of a destination, or of all destinations of a pool.
+
+        ``ramp``: with a slow start (``failover.slow_start``) instead of at once.
+
+        Returns:
+            Ids of the destinations that were failed over.
+
+        Raises:
+            ConfigError: there is no such pool or destination.
+        """
+        return self._fail_back(name, ramp)
+
     # Health
 
     def health_check(self, name: str, function: Check) -> None:
@@ -347,7 +387,25 @@ class Router(_core.Router):
 
     def event_log(self, since: int = 0) -> list[Event]:
         """Changes of destinations' states after event number ``since``; of the last 1,024."""
-        return [Event.from_core(event) for event in self._events(since)]
+        return [Event.from_core(event) for event in self._events.log.since(since)]
+
+    def events(self, *, since: int | None = None, size: int = MOST) -> EventStream:
+        """Changes of destinations' states as they happen, to be read by ``async for``, until the router closes.
+
+        There may be any number of streams. One that is read too slowly, or not at all, holds nobody up.
+
+        - ``since``: begin after the event of this number, if it is one of the last 1,024; None for those to come.
+        - ``size``: most events that may wait to be read, 1 to 1,024. Beyond it the oldest are passed over, and counted
+          in ``EventStream.dropped``.
+
+        Raises:
+            ConfigError: ``size`` is out of range, or ``since`` is negative.
+        """
+        if not 1 <= size <= MOST:
+            raise ConfigError(f"size: {size}; write 1 to {MOST}")
+        if since is not None and since < 0:
+            raise ConfigError(f"since: {since}; write the number of an event, or 0 for all that are kept")
+        return self._events.open(since, size)
 
     def explain(self, message: Any, *, rules: Iterable[str] | Literal["all"] | None = None) -> Explanation:
         """The winner, the candidates, how the index found each and why it matched or not.

@@ -81,6 +81,8 @@ pub struct Breaker {
     recovered_at: AtomicU64,
     /// When the permit lapses; not above now: free.
     permit: AtomicU64,
+    /// When the streak began.
+    failing_since: AtomicU64,
     history: Mutex<History>,
 }
 
@@ -176,7 +178,16 @@ impl Breaker {
         if self.phase(now) != Phase::Closed {
             return 0;
         }
-        self.streak.fetch_add(1, Ordering::Relaxed).saturating_add(1) // relaxed: each length is seen once
+        let before = self.streak.fetch_add(1, Ordering::Relaxed); // relaxed: each length is seen once
+        if before == 0 {
+            self.failing_since.store(now, Ordering::Relaxed); // relaxed: for people
+        }
+        before.saturating_add(1)
+    }
+
+    /// When the streak began that is under way, or was last.
+    pub(crate) fn failing_since(&self) -> Nanos {
+        self.failing_since.load(Ordering::Relaxed)
     }
 
     /// Ejects a destination in use; `None` if it is no longer in use. `seed` jitters, and differs between destinations.

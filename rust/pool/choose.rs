@@ -196,6 +196,7 @@ impl Pool {
             if let Some(bound) = self.bound() {
                 bound.hold_anyway(member);
             }
+            destination.counts().trials.increment();
             Purpose::Hold.count(destination.hot());
             let reason = Reason::Probe;
             Some((Pick { member, tier, panic: false, probe: true, reason, propensity: None }, permit))

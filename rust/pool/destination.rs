@@ -9,8 +9,10 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use crate::balance::hash::xxh64;
+use crate::pool::aside::Aside;
 use crate::pool::breaker::Breaker;
 use crate::pool::hot::{Hot, Slot};
+use crate::pool::record::Record;
 use crate::pool::sync::{AtomicU8, Ordering};
 use crate::stats::{Counter, ExpiringMean, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
 
@@ -132,6 +134,14 @@ pub struct Counts {
     pub ejections: Counter,
     /// Times it passed probation.
     pub recoveries: Counter,
+    /// Times it was picked because those before it could not serve: out, full, or failed over by an operator.
+    pub failovers: Counter,
+    /// Trials begun on probation.
+    pub trials: Counter,
+    /// Trials that ended in success.
+    pub trial_successes: Counter,
+    /// Trials that ended in failure.
+    pub trial_failures: Counter,
     /// Failures by name.
     pub failure_kinds: KindCounts,
 }
@@ -150,6 +160,8 @@ pub struct Destination {
     id: Arc<str>,
     /// The hash of the id, the same in every process: affinity knows it by this, and ejections are jittered by it.
     salt: u64,
+    aside: Aside,
+    record: Record,
     counts: Counts,
     /// Made by the first pool that asks for it.
     by_load: OnceLock<Box<LatencyByLoad>>,
@@ -166,6 +178,8 @@ impl Destination {
             utilisation: ExpiringMean::default(),
             salt: xxh64(id.as_bytes()),
             id,
+            aside: Aside::default(),
+            record: Record::default(),
             counts: Counts::default(),
             by_load: OnceLock::new(),
         }
@@ -216,6 +230,22 @@ impl Destination {
     #[inline]
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
+    }
+
+    /// Whether an operator failed it over.
+    #[inline]
+    pub fn aside(&self) -> &Aside {
+        &self.aside
+    }
+
+    /// How long its troubles took, and its last change.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// When it last came back into use, for the ramp: from an ejection, where the pool heeds those, or from a failover.
+    pub(crate) fn returned_at(&self, ejects: bool) -> Option<u64> {
+        self.breaker.recovered_at().filter(|_| ejects).max(self.aside.ended_at())
     }
 
     /// What was counted.

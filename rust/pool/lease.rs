@@ -163,12 +163,14 @@ impl Pool {
         let (destination, failover) = (lease.destination(), self.failover());
         match outcome {
             Outcome::Success => {
+                destination.counts().trial_successes.increment();
                 if destination.breaker().probe_succeeded(lease.permit, now, failover.probation_successes) {
                     destination.counts().recoveries.increment();
                     self.registry().changed(now, destination, EventKind::Recovered, "probation passed");
                 }
             }
             Outcome::Failure => {
+                destination.counts().trial_failures.increment();
                 let seed = destination.salt();
                 if let Some(ejection) = destination.breaker().probe_failed(lease.permit, now, failover, seed) {
                     destination.counts().ejections.increment();

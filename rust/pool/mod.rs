@@ -3,6 +3,7 @@
 //! - [`spec`]: what a pool is configured to be.
 //! - [`destination`]: one destination's live state, in atomics; [`registry`] holds all of them by id.
 //! - [`breaker`]: ejection, probation, recovery; [`rate`] counts what [`judge`] decides on; [`tiers`]: spill-over and panic.
+//! - [`aside`]: manual failover; [`record`]: how long troubles took.
 //! - [`weights`]: weights that change while the pool is in use; [`tuner`] and `adjust`: by what is observed;
 //!   `switching`: the policy does so; `bound`: bounded load.
 //! - `hot`: what every pick touches of a destination, one cache line each.
@@ -16,6 +17,7 @@
 //! [`Pool::acquire`] decides and holds, and only leases give outcomes. Destinations on probation are for leases only.
 
 mod adjust;
+pub mod aside;
 mod bound;
 pub mod breaker;
 mod choose;
@@ -26,6 +28,7 @@ mod hot;
 pub mod judge;
 pub mod lease;
 pub mod rate;
+pub mod record;
 mod refusal;
 pub mod registry;
 pub mod spec;
@@ -107,6 +110,8 @@ pub enum Reason {
     Policy(PolicyKind),
     /// The policy goes by key and the message has none: at random, by weight.
     NoKey,
+    /// It stands in for another that an operator failed over.
+    Operator,
     /// It was the only one fit in its tier.
     OnlyChoice,
     /// The tiers before its own could not carry the message.
@@ -127,6 +132,7 @@ impl Reason {
         match self {
             Self::Policy(kind) => kind.as_str(),
             Self::NoKey => "no_key",
+            Self::Operator => "operator",
             Self::OnlyChoice => "only_choice",
             Self::Spilled => "spilled",
             Self::Degraded => "degraded",
@@ -311,7 +317,9 @@ impl Pool {
     /// [`NoDestination`] if none may receive the message now, with why and for how long.
     #[inline]
     pub fn select(&self, request: &Request<'_>, now: Nanos, rng: &mut fastrand::Rng) -> Result<Pick, NoDestination> {
-        self.choose(request, Purpose::Decide, now, rng).map(|(pick, _)| pick)
+        let (pick, _) = self.choose(request, Purpose::Decide, now, rng)?;
+        self.count_failover(&pick);
+        Ok(pick)
     }
 
     /// Decides where a message goes and holds the destination for it.
@@ -326,7 +334,16 @@ impl Pool {
         rng: &mut fastrand::Rng,
     ) -> Result<Lease, NoDestination> {
         let (pick, permit) = self.choose(request, Purpose::Hold, now, rng)?;
+        self.count_failover(&pick);
         Ok(Lease::new(Arc::clone(self), pick, permit, now))
+    }
+
+    /// Counts a pick that stands in for others.
+    #[inline]
+    fn count_failover(&self, pick: &Pick) {
+        if matches!(pick.reason, Reason::Spilled | Reason::Operator) {
+            self.members[pick.member].destination.counts().failovers.increment();
+        }
     }
 
     /// The pool's id.
@@ -439,6 +456,9 @@ impl Pool {
     fn rebuild(&self, now: Nanos) {
         for member in &self.members {
             let breaker = member.destination.breaker();
+            if member.destination.aside().lapse(now) {
+                self.registry.noted(now, &member.destination, EventKind::FailedBack, "the hold is over");
+            }
             if breaker.phase(now) == breaker::Phase::Probation && breaker.announce_probation() {
                 self.registry.noted(now, &member.destination, EventKind::Probation, "time is up");
             }

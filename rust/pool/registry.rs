@@ -126,9 +126,33 @@ impl Registry {
         Some(was_out)
     }
 
+    /// Takes a destination out at an operator's word, until then, in favour of `to` or of whoever else there is.
+    /// `None` if there is no such destination.
+    pub fn fail_over(&self, id: &str, to: Option<Arc<str>>, until: Nanos, now: Nanos) -> Option<()> {
+        let destination = self.get(id)?;
+        destination.aside().begin(until, to);
+        self.changed(now, &destination, EventKind::FailedOver { until }, "operator");
+        Some(())
+    }
+
+    /// Ends that, with a slow start or at once. Whether it was so; `None` if there is no such destination.
+    pub fn fail_back(&self, id: &str, ramp: bool, now: Nanos) -> Option<bool> {
+        let destination = self.get(id)?;
+        let was_out = destination.aside().end(ramp, now);
+        if was_out {
+            self.changed(now, &destination, EventKind::FailedBack, "operator");
+        }
+        Some(was_out)
+    }
+
     /// The events with a number above `seq`, of the last 1,024.
     pub fn events_since(&self, seq: u64) -> Events {
         self.log.since(seq)
+    }
+
+    /// What happened to the destinations.
+    pub fn log(&self) -> &EventLog {
+        &self.log
     }
 
     /// Number of changes so far.
@@ -159,7 +183,9 @@ impl Registry {
         kind: EventKind,
         reason: impl Into<Cow<'static, str>>,
     ) {
-        self.log.add(now, destination.id(), kind, reason.into());
+        let reason = reason.into();
+        destination.record().note(now, kind, reason.clone());
+        self.log.add(now, destination.id(), kind, reason);
     }
 
     /// Records what concerns a pool as a whole.

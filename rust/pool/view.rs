@@ -6,6 +6,7 @@ use crate::balance::{Choice, PolicyKind};
 use crate::pool::breaker::Phase;
 use crate::pool::destination::{Admin, Destination, Health};
 use crate::pool::eligible::Status;
+use crate::pool::record::Page;
 use crate::pool::{Nanos, Pool};
 
 /// A destination at one moment.
@@ -21,6 +22,12 @@ pub struct DestinationView {
     pub breaker: &'static str,
     /// ns left of an ejection or pause.
     pub ejected_for: Option<Nanos>,
+    /// Whether an operator failed it over.
+    pub failed_over: bool,
+    /// ns left of that; `None` if it ends by word alone, or there is none.
+    pub failed_over_for: Option<Nanos>,
+    /// Who receives its messages first.
+    pub failed_over_to: Option<Arc<str>>,
     /// Messages held for it.
     pub in_flight: u32,
     /// Times it was picked: leases taken, and decisions without a lease.
@@ -39,6 +46,12 @@ pub struct DestinationView {
     pub ejections: u64,
     /// Times it recovered.
     pub recoveries: u64,
+    /// Times it was picked because those before it could not serve.
+    pub failovers: u64,
+    /// Trials on probation: begun, passed, failed. (The others are under way, were cancelled, or met an overload.)
+    pub trials: [u64; 3],
+    /// How long its troubles took, and its last change.
+    pub record: Page,
     /// Average share of successes, 0..=1; 1.0 before any outcome.
     pub success_rate: f32,
     /// Peak EWMA of latency, ns; `None` before any success.
@@ -60,12 +73,16 @@ impl Destination {
             Phase::Probation => ("probation", None),
         };
         let (hot, counts) = (self.hot(), self.counts());
+        let held = self.aside().until(now);
         DestinationView {
             id: Arc::clone(self.id()),
             admin: self.admin(),
             health: self.health(),
             breaker,
             ejected_for,
+            failed_over: held.is_some(),
+            failed_over_for: held.filter(|until| *until != Nanos::MAX).map(|until| until - now),
+            failed_over_to: self.aside().to(now),
             in_flight: self.in_flight(),
             picks: hot.attempts.get() + hot.selections.get(),
             attempts: hot.attempts.get(),
@@ -75,6 +92,9 @@ impl Destination {
             cancelled: counts.cancelled.get(),
             ejections: counts.ejections.get(),
             recoveries: counts.recoveries.get(),
+            failovers: counts.failovers.get(),
+            trials: [counts.trials.get(), counts.trial_successes.get(), counts.trial_failures.get()],
+            record: self.record().read(),
             success_rate: self.failures().success(),
             latency: self.latency().last().map(|latency| latency as Nanos),
             percentiles: self.histogram().and_then(|histogram| histogram.quantiles([0.5, 0.95, 0.99])),

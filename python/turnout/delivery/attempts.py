@@ -12,7 +12,7 @@ Every further attempt waits for a full-jitter backoff first, also one on another
 messages that failed together do not fall on the next destination together.
 
 Further attempts go to destinations not tried yet; when all were, or those left may not be used, to any. Without
-failover they go to the first destination again, and no other.
+failover they go to the first destination again, and no other, unless an operator fails it over.
 
 While it waits, for its backoff or for a destination, a message gives up its place in the lanes: messages for a pool
 that is out wait at nobody's expense. And attempts that hang cannot take all places: a pool with more than eight times
@@ -129,7 +129,8 @@ class Attempts:
                 try:
                     lease = run.plan.acquire(branch=run.index, exclude=run.exclude, attempt=number)
                 except NoDestinationError as error:
-                    if run.exclude and self.settings.failover:  # all were tried, or those left may not be used
+                    # All were tried, or those left may not be used; or an operator moved the pool on: messages follow.
+                    if run.exclude and (self.settings.failover or error.moved):
                         run.exclude = ()
                         continue
                     may_go_on = await self._freed(run, error)

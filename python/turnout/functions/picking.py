@@ -87,7 +87,7 @@ class _Serving:
 def _serving(router: Router, view: PoolView, primary: PoolMember, decision: Decision | None) -> _Serving:
     """By the decision if there is one, else the primary if it is eligible; else the core is asked who it would be."""
     if decision is None:
-        if primary.eligible:
+        if primary.eligible and not any(view.state(one.id).failed_over for one in view.members):
             return _Serving("primary", primary.id)
         try:
             decision = pick(router, view, None)
@@ -95,7 +95,8 @@ def _serving(router: Router, view: PoolView, primary: PoolMember, decision: Deci
             return _Serving("exhausted", None, error.retry_at, str(error))
     if decision.panic:
         return _Serving("panic", decision.destination)
-    return _Serving("primary" if decision.tier == primary.tier else "failed_over", decision.destination)
+    by_tier = decision.tier == primary.tier and decision.reason != "operator"
+    return _Serving("primary" if by_tier else "failed_over", decision.destination)
 
 
 def failover_result(

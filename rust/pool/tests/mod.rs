@@ -5,6 +5,7 @@ mod concurrency;
 mod eligibility;
 mod failover;
 mod leases;
+mod operator;
 mod pitfalls;
 mod policies;
 mod rates;
