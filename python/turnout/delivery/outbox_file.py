@@ -39,14 +39,15 @@ _STEP: Final = 128
 _APPLICATION: Final = 0x7475726E  # "turn", so that a file of another program is told from ours
 _TABLES: Final = """
 CREATE TABLE message(seq INTEGER PRIMARY KEY, id TEXT NOT NULL, priority INTEGER NOT NULL, accepted REAL NOT NULL,
-                     expires REAL, body BLOB NOT NULL, crc INTEGER NOT NULL, tried INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX message_id ON message(id);
+                     expires REAL, body BLOB NOT NULL, crc INTEGER NOT NULL, tried INTEGER NOT NULL DEFAULT 0,
+                     mark INTEGER NOT NULL);
+CREATE INDEX message_id ON message(id, mark);
 CREATE TABLE took(seq INTEGER NOT NULL, pool TEXT NOT NULL, PRIMARY KEY(seq, pool)) WITHOUT ROWID;
 CREATE TABLE dead(number INTEGER PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE known(number INTEGER PRIMARY KEY, id TEXT NOT NULL, at REAL NOT NULL);
 """
 _COLUMNS: Final = "seq, id, priority, accepted, expires, body, crc, tried"
-_INSERT: Final = f"INSERT INTO message({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
+_INSERT: Final = f"INSERT INTO message({_COLUMNS}, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
 _TOOK: Final = "INSERT OR IGNORE INTO took(seq, pool) VALUES (?, ?)"
 _DEAD: Final = "INSERT INTO dead(number, body, crc) VALUES (?, ?, ?)"
 _KNOWN: Final = "INSERT OR REPLACE INTO known(number, id, at) VALUES (?, ?, ?)"
@@ -184,7 +185,7 @@ class OutboxFile:
     def _write(self, db: sqlite3.Connection, batch: Batch) -> None:
         db.execute("BEGIN IMMEDIATE")
         try:
-            db.executemany(_INSERT, [(*row[:6], _row_crc(row), row.tried) for row in batch.added])
+            db.executemany(_INSERT, [(*row[:6], _row_crc(row), row.tried, _mark(row)) for row in batch.added])
             db.executemany(_TOOK, batch.took)
             db.executemany("UPDATE message SET tried = tried + 1 WHERE seq = ?", batch.tried)
             db.executemany("DELETE FROM message WHERE seq = ?", batch.ended)
@@ -272,7 +273,7 @@ class OutboxFile:
         old.close()
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(_INSERT, rows.values())
+            self._db.executemany(_INSERT, [(*row, _mark(row)) for row in rows.values()])
             self._db.executemany(_TOOK, took)
             self._db.executemany(_DEAD, sound)
             self._db.executemany(_KNOWN, known)
@@ -308,15 +309,20 @@ class _Reader:
 
     def listed(self) -> list[tuple[Any, ...]]:
         """Number and id of each message that should be there, by the index on ids."""
-        query = "SELECT seq, id FROM message INDEXED BY message_id ORDER BY id"
+        query = "SELECT seq, id, mark FROM message INDEXED BY message_id ORDER BY id"
         found = self.all(query)
+        sound = [row[:2] for row in found if _mark(row) == row[2]]
         try:
-            self.complete_list = not any(
-                "message_id" in str(said) for (said,) in self._db.execute("PRAGMA integrity_check(message)")
-            ) and len(found) == len(self._db.execute(query).fetchall())
-        except sqlite3.Error:
+            self.complete_list = (
+                len(sound) == len(found)
+                and not any(
+                    "message_id" in str(said) for (said,) in self._db.execute("PRAGMA integrity_check(message)")
+                )
+                and len(found) == len(self._db.execute(query).fetchall())
+            )
+        except (sqlite3.Error, UnicodeDecodeError):
             self.complete_list = False
-        return found
+        return sound
 
     def close(self) -> None:
         self._db.close()
@@ -325,7 +331,7 @@ class _Reader:
 def _until_damage(query: Callable[[], Iterable[tuple[Any, ...]]]) -> Iterator[tuple[Any, ...]]:
     try:
         yield from query()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):  # the latter is how Python fails at what SQLite says of a damaged name
         return  # what lies behind it cannot be reached this way
 
 
@@ -401,6 +407,11 @@ def _row(columns: tuple[Any, ...]) -> Row:
 def _row_crc(row: tuple[Any, ...]) -> int:
     seq, name, priority, accepted, expires, body = row[:6]
     return zlib.crc32(body, zlib.crc32(f"{seq} {name} {priority} {accepted!r} {expires!r}".encode()))
+
+
+def _mark(row: tuple[Any, ...]) -> int:
+    """Checks what the index on ids says of a row, which stands there without the row."""
+    return zlib.crc32(f"{row[0]} {row[1]}".encode())
 
 
 def _sound(columns: tuple[Any, ...]) -> bool:
