@@ -184,8 +184,7 @@ async def all_wait(streams: EventStreams, count: int) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to count threads in")
 async def test_nothing_is_left_of_streams_that_were_closed_or_forgotten() -> None:
-    gc.collect()  # what other tests left
-    await until(lambda: watchers() == 0)
+    await until(lambda: gc.collect() == 0 and watchers() == 0)  # what other tests left
     router = Router(PAIR)
     streams = [router.events() for _ in range(10)]
     readers = [asyncio.create_task(read(stream, 1)) for stream in streams]
