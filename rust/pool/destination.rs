@@ -1,5 +1,5 @@
 //! One destination's live state, in atomics. It is shared by id between pools and generations, so that what is in
-//! flight, what was learnt and what was decided about it survive a reload.
+//! flight, what was learnt and what was decided about it survive a reload; what processes may share is [`State`].
 //!
 //! Writers and readers never wait for each other, except in transitions of the breaker. About 0.5 kB; the latency
 //! histogram is allocated with the first success.
@@ -10,7 +10,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::balance::hash::xxh64;
 use crate::pool::breaker::Breaker;
-use crate::pool::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::pool::state::State;
+use crate::pool::sync::{AtomicU8, AtomicU64, Ordering};
 use crate::stats::{Counter, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
 
 /// What the operator wants.
@@ -142,17 +143,14 @@ pub struct Counts {
 #[derive(Debug)]
 #[repr(align(64))] // destinations do not share cache lines: each is written by those who use it
 pub struct Destination {
-    in_flight: AtomicU32,
+    state: State,
     admin: AtomicU8,
     health: AtomicU8,
-    latency: PeakEwma,
-    failures: FailureEwma,
     /// Newest live generation that has it; see [`Destination::is_stale`].
     generation: AtomicU64,
     id: Arc<str>,
     /// The hash of the id, the same in every process: affinity knows it by this, and ejections are jittered by it.
     salt: u64,
-    breaker: Breaker,
     counts: Counts,
     histogram: OnceLock<Box<Histogram>>,
     /// Made by the first pool that asks for it.
@@ -160,17 +158,15 @@ pub struct Destination {
 }
 
 impl Destination {
-    pub(crate) fn new(id: Arc<str>) -> Self {
+    /// A destination whose state lies there.
+    pub(crate) fn new(id: Arc<str>, state: State) -> Self {
         Self {
-            in_flight: AtomicU32::new(0),
+            state,
             admin: AtomicU8::new(Admin::Enabled as u8),
             health: AtomicU8::new(Health::Healthy as u8),
-            latency: PeakEwma::default(),
-            failures: FailureEwma::default(),
             generation: AtomicU64::new(0),
             salt: xxh64(id.as_bytes()),
             id,
-            breaker: Breaker::default(),
             counts: Counts::default(),
             histogram: OnceLock::new(),
             by_load: OnceLock::new(),
@@ -186,28 +182,20 @@ impl Destination {
     /// Messages held for it now.
     #[inline]
     pub fn in_flight(&self) -> u32 {
-        // Relaxed: a count that carries no other data.
-        self.in_flight.load(Ordering::Relaxed)
+        self.state.in_flight()
     }
 
     /// Holds it for one message, unless `cap` are held.
     #[inline]
     pub(crate) fn hold(&self, cap: u32) -> bool {
-        // Relaxed, here and in `release`: one atomic word decides alone, and the lease itself is not shared by it.
-        if cap == u32::MAX {
-            self.in_flight.fetch_add(1, Ordering::Relaxed);
-            return true;
-        }
-        let below = |held: u32| (held < cap).then_some(held + 1);
-        self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).is_ok()
+        self.state.hold(cap)
     }
 
     /// Lets go of one message. A lease ends once, so the count is never below 0; if it ever were to, it stays at 0.
     #[inline]
     pub(crate) fn release(&self) {
-        let less = |held: u32| held.checked_sub(1);
-        let released = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        debug_assert!(released.is_ok(), "released more often than held");
+        let released = self.state.release();
+        debug_assert!(released, "released more often than held");
     }
 
     /// What the operator wants.
@@ -231,7 +219,7 @@ impl Destination {
     /// The breaker.
     #[inline]
     pub fn breaker(&self) -> &Breaker {
-        &self.breaker
+        &self.state.shared().breaker
     }
 
     /// What was counted.
@@ -243,13 +231,13 @@ impl Destination {
     /// Average of latency.
     #[inline]
     pub fn latency(&self) -> &PeakEwma {
-        &self.latency
+        &self.state.shared().latency
     }
 
     /// Average of failures.
     #[inline]
     pub fn failures(&self) -> &FailureEwma {
-        &self.failures
+        &self.state.shared().failures
     }
 
     /// Latencies of successes; `None` before the first.
@@ -259,7 +247,7 @@ impl Destination {
 
     #[inline]
     pub(crate) fn observe_latency(&self, latency: u64, now: u64) {
-        self.latency.observe(latency, now);
+        self.latency().observe(latency, now);
         self.histogram.get_or_init(Box::default).record(latency);
     }
 
@@ -299,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_cap_is_never_exceeded_and_nothing_stays_held() {
-        let destination = Destination::new("a".into());
+        let destination = Destination::new("a".into(), State::default());
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

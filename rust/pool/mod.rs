@@ -4,6 +4,7 @@
 //! - [`destination`]: one destination's live state, in atomics; [`registry`] holds all of them by id.
 //! - [`breaker`]: ejection, probation, recovery; [`rate`] counts what [`judge`] decides on; [`tiers`]: spill-over and panic.
 //! - [`weights`]: weights that change while the pool is in use; `bound`: bounded load.
+//! - [`shared`]: the state that the processes of a machine share.
 //! - `eligible`: a pool's view of its members, immutable, swapped whole; `choose`: the way of a pick through it.
 //! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
 //!
@@ -19,12 +20,19 @@ mod choose;
 pub mod destination;
 mod eligible;
 pub mod events;
+mod history;
 pub mod judge;
 pub mod lease;
 pub mod rate;
 mod refusal;
 pub mod registry;
+#[cfg(all(target_os = "linux", not(feature = "model")))]
+pub mod shared;
+#[cfg(not(all(target_os = "linux", not(feature = "model"))))]
+#[path = "elsewhere.rs"]
+pub mod shared;
 pub mod spec;
+mod state;
 mod sync;
 pub mod tiers;
 pub mod view;
@@ -222,17 +230,22 @@ impl Pool {
     /// configuration; tell [`Registry::publish`] when it is live.
     ///
     /// # Errors
-    /// See [`PoolSpec::check`].
+    /// See [`PoolSpec::check`]; or the file that processes share has no room for another destination.
     pub fn build(spec: PoolSpec, registry: &Arc<Registry>, generation: u64, now: Nanos) -> Result<Self, PoolError> {
         spec.check()?;
         let weights: Vec<f64> = spec.members.iter().map(|member| f64::from(member.weight)).collect();
         let shares = weights::shares(&weights);
+        let destinations = spec.members.iter().map(|member| registry.get_or_insert(&member.id));
+        let destinations = destinations.collect::<Result<Vec<_>, _>>();
+        let destinations =
+            destinations.map_err(|error| PoolError { pool: spec.id.to_string(), problem: error.to_string() })?;
         let members: Box<[Member]> = spec
             .members
             .iter()
+            .zip(destinations)
             .zip(&shares)
-            .map(|(member, share)| Member {
-                destination: registry.get_or_insert(&member.id),
+            .map(|((member, destination), share)| Member {
+                destination,
                 configured: member.weight,
                 weight: AtomicU64::new(f64::from(member.weight).to_bits()),
                 share: AtomicU32::new(*share),
@@ -242,7 +255,7 @@ impl Pool {
             })
             .collect();
         let by_id = members.iter().enumerate().map(|(index, member)| (Arc::clone(member.id()), index as u32)).collect();
-        let sweep = judge::Sweep::new(&spec.failover, now);
+        let sweep = judge::Sweep::new(&spec.failover, registry.shared().is_some(), now);
         let pool = Self {
             id: spec.id,
             policy: spec.policy,

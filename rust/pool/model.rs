@@ -7,13 +7,14 @@ use loom::thread;
 
 use super::*;
 use crate::pool::breaker::Phase;
+use crate::pool::state::State;
 
 const SECOND: Nanos = 1_000_000_000;
 /// After every deadline of [`ejected`].
 const LATER: Nanos = 60 * SECOND;
 
 fn ejected(spec: &FailoverSpec) -> Arc<Destination> {
-    let destination = Destination::new("a".into());
+    let destination = Destination::new("a".into(), State::default());
     assert!(destination.breaker().eject(SECOND, spec, 7).is_some());
     Arc::new(destination)
 }
@@ -67,7 +68,7 @@ fn of_an_ejection_and_a_pause_the_later_deadline_stays() {
     for pause in [5, 500] {
         loom::model(move || {
             let spec = FailoverSpec::default();
-            let shared = Arc::new(Destination::new("a".into()));
+            let shared = Arc::new(Destination::new("a".into(), State::default()));
             let other = Arc::clone(&shared);
             let thread = {
                 let spec = spec.clone();
@@ -84,7 +85,7 @@ fn of_an_ejection_and_a_pause_the_later_deadline_stays() {
 #[test]
 fn a_cap_of_one_is_never_exceeded_and_nothing_stays_held() {
     loom::model(|| {
-        let shared = Arc::new(Destination::new("a".into()));
+        let shared = Arc::new(Destination::new("a".into(), State::default()));
         let hold = |destination: &Destination| {
             let held = destination.hold(1);
             if held {

@@ -9,11 +9,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, RwLock};
 
 use crate::balance::Cursor;
 use crate::pool::destination::{Admin, Destination, Health};
 use crate::pool::events::{EventKind, EventLog, Events};
+use crate::pool::shared::{Map, SharedError};
+use crate::pool::state::State;
 use crate::pool::{Nanos, Pool};
 
 /// Which rotation of a pool: rotations go on where they were when a pool's view is rebuilt or its configuration
@@ -36,6 +38,8 @@ pub struct Registry {
     /// Held while a destination is judged, so that two destinations cannot both be the one that may still be ejected.
     judging: Mutex<()>,
     log: EventLog,
+    /// The file that holds destinations' state, if processes share it.
+    shared: Option<Arc<Map>>,
 }
 
 impl Registry {
@@ -44,14 +48,36 @@ impl Registry {
         Arc::default()
     }
 
-    /// The destination of this id, made if need be (enabled, healthy, closed).
-    pub fn get_or_insert(&self, id: &Arc<str>) -> Arc<Destination> {
+    /// An empty registry of destinations whose state lies in `map`.
+    pub fn sharing(map: Arc<Map>) -> Arc<Self> {
+        Arc::new(Self { shared: Some(map), ..Self::default() })
+    }
+
+    /// The file that processes share.
+    #[inline]
+    pub fn shared(&self) -> Option<&Arc<Map>> {
+        self.shared.as_ref()
+    }
+
+    /// The destination of this id, made if need be (enabled, healthy; closed, or as other processes have it).
+    ///
+    /// # Errors
+    /// The file that processes share has no room for it.
+    pub fn get_or_insert(&self, id: &Arc<str>) -> Result<Arc<Destination>, SharedError> {
         if let Some(found) = self.get(id) {
-            return found;
+            return Ok(found);
         }
         let mut destinations = self.destinations.write();
-        let new = || Arc::new(Destination::new(Arc::clone(id)));
-        Arc::clone(destinations.entry(Arc::clone(id)).or_insert_with(new))
+        if let Some(found) = destinations.get(id) {
+            return Ok(Arc::clone(found));
+        }
+        let state = match &self.shared {
+            Some(map) => State::Mapped(Map::place(map, id)?),
+            None => State::default(),
+        };
+        let new = Arc::new(Destination::new(Arc::clone(id), state));
+        destinations.insert(Arc::clone(id), Arc::clone(&new));
+        Ok(new)
     }
 
     /// The destination of this id.
@@ -121,11 +147,16 @@ impl Registry {
         self.log.since(seq)
     }
 
-    /// Number of changes so far.
+    /// Number of changes so far, by all who share them.
     #[inline]
     pub fn epoch(&self) -> u64 {
         // Acquire: whoever sees an epoch sees the changes before it.
-        self.epoch.load(Ordering::Acquire)
+        self.epochs().load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn epochs(&self) -> &AtomicU64 {
+        self.shared.as_ref().map_or(&self.epoch, |map| map.epoch())
     }
 
     /// Records a change that was made, and tells all pools.
@@ -138,7 +169,7 @@ impl Registry {
     ) {
         self.noted(now, destination, kind, reason);
         // Release: publishes the change to whoever sees the new epoch.
-        self.epoch.fetch_add(1, Ordering::Release);
+        self.epochs().fetch_add(1, Ordering::Release);
     }
 
     /// Records what changes nothing for pools.
@@ -156,7 +187,8 @@ impl Registry {
         Arc::clone(self.cursors.lock().entry(key).or_default())
     }
 
-    pub(crate) fn judging(&self) -> MutexGuard<'_, ()> {
-        self.judging.lock()
+    /// Held while a destination is judged, by a thread of this process and one of all that share.
+    pub(crate) fn judging(&self) -> impl Sized + '_ {
+        (self.judging.lock(), self.shared.as_ref().map(|map| map.judging()))
     }
 }

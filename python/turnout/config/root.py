@@ -23,6 +23,7 @@ from .sections import (
     RoutingConfig,
 )
 from .source import KeyPath, Source
+from .state import StateConfig
 from .topology import Admin, Clearance, DestinationConfig, PoolConfig, PoolMember, RuleConfig, UrgentConfig
 
 
@@ -66,6 +67,7 @@ class RouterConfig(Model):
     dead_letters: DeadLetterConfig = Field(
         default=DeadLetterConfig(), description="What is kept of messages that were given up on."
     )
+    state: StateConfig = Field(default=StateConfig(), description="Where the live state of destinations is kept.")
     rules: tuple[RuleConfig, ...] = Field(default=(), description="The rules of the content_based stage.")
     urgent: UrgentConfig | None = Field(
         default=None, description="The lane of urgent messages: the priority_based stage."
