@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python conformance theory model lint typecheck simulate
-.PHONY: bench bench-rules bench-peers instructions instructions-baseline fuzz wheel clean lock
+.PHONY: demo test test-rust test-python test-services torture conformance theory model lint typecheck simulate
+.PHONY: bench bench-delivery bench-rules bench-pools bench-peers bench-transports instructions instructions-baseline
+.PHONY: fuzz wheel clean lock
 
 ## demo: route and deliver the 2,000 messages of examples/hub, with a destination that fails and recovers
 demo: .venv/built
@@ -28,6 +29,20 @@ theory:
 test-python: .venv/built
 	$(BIN)/pytest -q
 
+## test-services: installs the servers that the tests of transports start, by apt on Debian
+test-services:
+	command -v redis-server && command -v nats-server && command -v rabbitmq-server || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
+		redis-server nats-server rabbitmq-server; }
+
+## torture: nothing accepted is lost in 1,000 kills of a process with an outbox
+torture: .venv/built
+	TURNOUT_KILLS=1000 $(BIN)/pytest -q tests/test_outbox_kills.py
+
+## bench-delivery: messages a second through dispatch and accept, with and without the outbox
+bench-delivery: .venv/built
+	$(BIN)/python benches/deliveries.py
+
 ## conformance: CEL's own conformance suite, with the number passed and what is excepted
 conformance:
 	cargo test --locked --quiet --test cel_conformance -- --nocapture
@@ -47,7 +62,7 @@ lint: .venv/installed
 ## typecheck: the Python layer strictly, and the stub against the binary
 typecheck: .venv/built
 	$(BIN)/mypy
-	MYPYPATH=tests $(BIN)/mypy --explicit-package-bases -p benches.rules
+	MYPYPATH=tests $(BIN)/mypy --explicit-package-bases -p benches.rules -p benches.pools
 	$(BIN)/python -m mypy.stubtest turnout._core
 
 ## bench: decisions, selection, leases and dispatch beside hand-written Python on the same messages
@@ -60,6 +75,16 @@ bench: .venv/built
 ## bench-rules: the matcher beside hand-written Python and engines from PyPI; ARGS=--quick, --large or --only mix
 bench-rules: .venv/built .venv-bench/installed
 	PYTHONPATH=python:tests .venv-bench/bin/python -m benches.rules $(ARGS)
+
+## bench-pools: selections and leases at 10 to 100,000 destinations and 1 to 8 threads, beside random.choices and litellm's
+## Router from Python, beside pingora and tower in Rust; ARGS=--quick
+bench-pools: .venv/built .venv-bench-pools/installed
+	PYTHONPATH=python .venv-bench-pools/bin/python -m benches.pools $(ARGS)
+	cargo run --locked --quiet --release --manifest-path benches/pools/peers/Cargo.toml --target-dir target/pool-peers
+
+## bench-transports: messages a second through a transport beside its bare client, on servers of its own; ARGS=--quick
+bench-transports: .venv/built
+	PYTHONPATH=tests $(BIN)/python benches/transports.py $(ARGS)
 
 ## fuzz: each target of fuzz/ for SECONDS=30; what it finds is in target/fuzz. cargo-fuzz runs them too, on nightly
 SECONDS := 30
@@ -94,16 +119,18 @@ wheel: .venv/installed
 	rm -rf dist
 	$(BIN)/maturin build --release --locked --out dist
 
-## lock: pin the development tools, and the peers of the benchmark, anew
+## lock: pin the development tools, and the peers of the benchmarks, anew
 lock: .venv/installed
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 		--generate-hashes --group dev --extra arrays --extra cli --extra plot --output-file requirements-dev.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 		--generate-hashes --group bench --output-file requirements-bench.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+		--generate-hashes --group bench-pools --output-file requirements-bench-pools.lock pyproject.toml
 
 clean:
-	rm -rf .venv .venv-bench dist target demo-output
+	rm -rf .venv .venv-bench .venv-bench-pools dist target demo-output
 
 .venv/installed: requirements-dev.lock
 	$(PYTHON) -c 'import sys; sys.exit("turnout needs Python 3.11 or later: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -114,6 +141,11 @@ clean:
 .venv-bench/installed: requirements-bench.lock
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --require-hashes -r requirements-bench.lock
+	touch $@
+
+.venv-bench-pools/installed: requirements-bench-pools.lock
+	$(PYTHON) -m venv .venv-bench-pools
+	.venv-bench-pools/bin/pip install --quiet --require-hashes -r requirements-bench-pools.lock
 	touch $@
 
 .venv/built: .venv/installed $(SOURCES)

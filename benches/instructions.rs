@@ -10,7 +10,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use turnout::balance::PolicyKind;
+use turnout::balance::{Choice, PolicyKind};
 use turnout::batch::{self, lines};
 use turnout::cache::Caching;
 use turnout::message::json::{Check, JsonMessage};
@@ -115,7 +115,7 @@ fn first_json(count: usize) -> Outcomes {
     Ok(())
 }
 
-fn pool_spec(policy: PolicyKind) -> PoolSpec {
+fn pool_spec(policy: Choice) -> PoolSpec {
     let members = (0..DESTINATIONS).map(|n| {
         let mut member = MemberSpec::new(format!("destination-{n}"));
         member.weight = 1 + n as u32 % 3;
@@ -127,6 +127,7 @@ fn pool_spec(policy: PolicyKind) -> PoolSpec {
         members: members.collect(),
         failover: FailoverSpec::default(),
         bounded_load: None,
+        dynamic_adjustment: false,
     }
 }
 
@@ -143,7 +144,7 @@ fn resolve(count: usize) -> Outcomes {
         rules: rules.collect(),
         urgent: None,
         default: DefaultRoute::None,
-        pools: vec![pool_spec(PolicyKind::RoundRobin)],
+        pools: vec![pool_spec(Choice::default())],
         keys: HashMap::new(),
         admin: Vec::new(),
         limits: Limits::default(),
@@ -166,7 +167,7 @@ fn resolve(count: usize) -> Outcomes {
 /// To decide, and to hold and end, by every policy.
 fn pools() -> Outcomes {
     let steps: Vec<u64> = (0..1_000).map(|n| NOW + n * 1_000).collect();
-    for policy in PolicyKind::ALL {
+    for policy in PolicyKind::ALL.map(Choice::Fixed).into_iter().chain([Choice::Auto { keyed: false }]) {
         let registry = Registry::new();
         let pool = Arc::new(Pool::build(pool_spec(policy), &registry, 1, NOW)?);
         registry.publish([&pool]);

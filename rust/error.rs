@@ -94,4 +94,7 @@ pub struct NoDestination {
     pub retry_in: Option<Duration>,
     /// Whether some are fit and at their in-flight cap, so that there may be room as soon as a lease ends.
     pub full: bool,
+    /// Whether some that were asked for are not where the pool's messages go: an operator failed them over, or they are
+    /// backups that are not used.
+    pub moved: bool,
 }

@@ -30,7 +30,7 @@ class FakeLease:
         self.core.in_flight[self.destination] -= 1
         return True
 
-    def success(self) -> bool:
+    def success(self, utilisation: float | None = None) -> bool:
         return self._end("success")
 
     def failure(self, kind: str = "error") -> bool:

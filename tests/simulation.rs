@@ -25,7 +25,14 @@ fn simulation(policy: PolicyKind, count: usize, load: f64, seconds: u64) -> Simu
     let members = (0..count).map(|number| MemberSpec::new(format!("d{number}"))).collect();
     let failover = FailoverSpec { eject: false, ..FailoverSpec::default() };
     Simulation {
-        pool: PoolSpec { id: "p".into(), policy, members, failover, bounded_load: None },
+        pool: PoolSpec {
+            id: "p".into(),
+            policy: policy.into(),
+            members,
+            failover,
+            bounded_load: None,
+            dynamic_adjustment: false,
+        },
         servers: vec![ServerSpec { service, places: Some(1), troubles: Vec::new() }; count],
         arrivals: Arrivals::Poisson { rate: load * count as f64 * 100.0 },
         duration: seconds * SECOND,
@@ -36,6 +43,7 @@ fn simulation(policy: PolicyKind, count: usize, load: f64, seconds: u64) -> Simu
         attempts: 1,
         backoff: 0,
         buckets: 10,
+        keys: None,
         seed: 7,
     }
 }
@@ -103,7 +111,14 @@ fn the_supermarket_model_holds_close_to_saturation() {
 /// The fullest of as many bins as balls.
 fn fullest(policy: PolicyKind, count: usize) -> u32 {
     let members = (0..count).map(|number| MemberSpec::new(format!("{number}"))).collect();
-    let spec = PoolSpec { id: "bins".into(), policy, members, failover: FailoverSpec::default(), bounded_load: None };
+    let spec = PoolSpec {
+        id: "bins".into(),
+        policy: policy.into(),
+        members,
+        failover: FailoverSpec::default(),
+        bounded_load: None,
+        dynamic_adjustment: false,
+    };
     let pool = Arc::new(Pool::build(spec, &Registry::new(), 1, SECOND).unwrap());
     let mut rng = fastrand::Rng::with_seed(1);
     let leases: Vec<_> = (0..count).map(|_| pool.acquire(&Request::default(), SECOND, &mut rng).unwrap()).collect();
@@ -167,10 +182,8 @@ fn ten_routers_choose_worse_unless_they_share_what_they_know() {
 #[test]
 fn a_slow_server_gets_little_where_load_or_latency_is_looked_at() {
     // One of ten is ten times as slow, load .7. Blind policies give it a tenth and queue on it without end. Published:
-    // least connections 1.25 %, peak EWMA 0.22 %. Response time gives it 0.7 to 0.8 %, whatever the time constant of its
-    // average: the fast ones' peaks hold their queues too, so they look only a few times as fast, and of two drawn the
-    // slow one is the cheaper where the other has a few messages in flight. The published figure is that of a look at all
-    // ten, which here would give 0.15 %.
+    // least connections 1.25 %, peak EWMA 0.22 %, which takes a look at all ten; of two drawn it is 0.7 to 0.8 %, whatever
+    // the time constant of the average.
     for policy in [Random, RoundRobin] {
         let mut spec = simulation(policy, 10, 0.7, 200);
         spec.servers[0].troubles.push(always(TroubleKind::Slow(10.0)));
@@ -180,8 +193,8 @@ fn a_slow_server_gets_little_where_load_or_latency_is_looked_at() {
     }
     for (policy, shape, most) in [
         (LeastConnections, Shape::Exponential, 0.016),
-        (ResponseTime, Shape::Exponential, 0.01),
-        (ResponseTime, Shape::Constant, 0.01),
+        (ResponseTime, Shape::Exponential, 0.005),
+        (ResponseTime, Shape::Constant, 0.005),
     ] {
         let mut spec = simulation(policy, 10, 0.7, 200);
         spec.servers.iter_mut().for_each(|server| server.service.shape = shape);
@@ -192,17 +205,17 @@ fn a_slow_server_gets_little_where_load_or_latency_is_looked_at() {
 }
 
 #[test]
-fn failing_fast_attracts_no_more_than_a_fair_share_unless_only_load_is_counted() {
-    // One of ten fails within 0.1 ms, and nothing is ejected. Blind to load: a tenth. Least connections takes it for
-    // idle: a quarter here, where ties are broken at random; with ties to the first it would be three quarters.
+fn failing_fast_attracts_no_more_than_a_fair_share() {
+    // One of ten fails within 0.1 ms, and nothing is ejected. Blind to load: a tenth. Least connections would take it for
+    // idle, and give it a quarter or more, if failures did not count as load.
     let table = [
         (RoundRobin, 0.1),
         (WeightedRoundRobin, 0.1),
         (Random, 0.103),
         (ResponseTime, 0.005),
         (HealthBased, 0.01),
-        (LeastConnections, 0.3),
-        (WeightedLeastConnections, 0.3),
+        (LeastConnections, 0.005),
+        (WeightedLeastConnections, 0.005),
     ];
     for (policy, most) in table {
         let mut spec = simulation(policy, 10, 0.7, 200);
@@ -230,18 +243,25 @@ fn failing_fast_is_over_with_the_first_streak_under_every_policy() {
 #[test]
 fn endpoints_from_a_millisecond_to_a_second_give_the_latencies_of_tower() {
     // Its balancers' first benchmark: ten endpoints that answer within 1 ms to 1 s, evenly; p99 / p99.9 in ms: round
-    // robin 906 / 988, peak EWMA 96 / 105. (Its least loaded, 98 / 857, is of two; ours looks at all ten.)
-    let slowest = [1, 5, 10, 10, 10, 100, 100, 100, 100, 1_000];
-    for (policy, p99, p999) in [(RoundRobin, 906.0, 988.0), (ResponseTime, 96.0, 105.0)] {
-        let mut spec = simulation(policy, 10, 0.7, 60);
-        spec.arrivals = Arrivals::Closed { clients: 50 };
+    // robin 906 / 988, peak EWMA 96 / 105. (Its least loaded, 98 / 857, is of two; ours looks at all ten.) Its peak EWMA
+    // is of two as well, as ours is from 17 endpoints on: so the slowest is one of 19. Of ten ours looks at all, which
+    // keeps to the fastest.
+    let slowest = [1_000, 1, 5, 10, 10, 10, 100, 100, 100, 100, 1, 5, 10, 10, 10, 100, 100, 100, 100];
+    let table = [
+        (RoundRobin, 10, 906.0, 988.0, 0.06),
+        (ResponseTime, 19, 96.0, 105.0, 0.06),
+        (ResponseTime, 10, 6.0, 10.0, 0.2),
+    ];
+    for (policy, count, p99, p999, tolerance) in table {
+        let mut spec = simulation(policy, count, 0.7, 60);
+        spec.arrivals = Arrivals::Closed { clients: 5 * count as u32 };
         for (server, slowest) in spec.servers.iter_mut().zip(slowest) {
             server.places = None;
             server.service = Service { mean: (slowest * MS) as f64 / 2.0, shape: Shape::Uniform };
         }
         let latency = run(&spec).latency.unwrap();
-        assert_near(latency.p99 as f64 / 1e6, p99, 0.06, &format!("{policy} p99"));
-        assert_near(latency.p999 as f64 / 1e6, p999, 0.06, &format!("{policy} p99.9"));
+        assert_near(latency.p99 as f64 / 1e6, p99, tolerance, &format!("{policy} of {count}, p99"));
+        assert_near(latency.p999 as f64 / 1e6, p999, tolerance, &format!("{policy} of {count}, p99.9"));
     }
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from turnout import errors
-from turnout.config import load_text
+from turnout.config import SCHEMES, load_text
 
 POOL = "  pools: {p: {destinations: [x]}}\n  destinations: {x: {}}\n"
 
@@ -18,6 +18,8 @@ def said(text: str) -> list[str]:
         return str(error).splitlines()
     return []
 
+
+KNOWN = ", ".join(f"{one}:" for one in SCHEMES)
 
 SHAPE = {
     "unknown key, near": (
@@ -40,15 +42,6 @@ SHAPE = {
         [
             "router.yaml:2:20: message_router.pools.policy.polcy: unknown key; did you mean 'policy'?",
             "router.yaml:3:24: message_router.destinations.url.wieght: unknown key; did you mean 'weight'?",
-        ],
-    ),
-    "outbox is not of this release": (
-        "message_router:\n  outbox: {path: o.db}\n",
-        [
-            (
-                "router.yaml:2:3: message_router.outbox: unknown key; known keys: routing, load_balancing, failover, "
-                "optimization, performance, quality, retries, dead_letters, rules, urgent, default, pools, ..."
-            )
         ],
     ),
     "second key at the top": (
@@ -141,7 +134,7 @@ SHAPE = {
                 "router.yaml:2:29: message_router.routing.load_balancing: unknown value 'response-time'; "
                 "did you mean 'response_time'? known: round_robin, weighted_round_robin, random, weighted_random, "
                 "least_connections, weighted_least_connections, response_time, prequal, health_based, maglev, "
-                "rendezvous, adaptive"
+                "rendezvous, adaptive, auto"
             )
         ],
     ),
@@ -151,8 +144,11 @@ SHAPE = {
             "  destinations: {x: {}}\n"
         ),
         [
-            "router.yaml:2:15: message_router.pools.a.key: is for maglev and rendezvous, not for round_robin",
-            "router.yaml:2:31: message_router.pools.a.bounded_load: is for maglev and rendezvous, not for round_robin",
+            "router.yaml:2:15: message_router.pools.a.key: is for maglev, rendezvous and auto, not for round_robin",
+            (
+                "router.yaml:2:31: message_router.pools.a.bounded_load: is for maglev, rendezvous and auto, "
+                "not for round_robin"
+            ),
         ],
     ),
     "a key that is no path": (
@@ -227,12 +223,12 @@ SHAPE = {
         ],
     ),
     "unknown scheme": (
-        'message_router: {destinations: {a: {url: "https://example.org"}}}',
-        ["router.yaml:1:42: message_router.destinations.a.url: unknown scheme 'https'; known: callable:, spool:"],
+        'message_router: {destinations: {a: {url: "gopher://example.org"}}}',
+        [f"router.yaml:1:42: message_router.destinations.a.url: unknown scheme 'gopher'; known: {KNOWN}"],
     ),
     "url without scheme": (
         "message_router: {destinations: {a: {url: inbox}}}",
-        ["router.yaml:1:42: message_router.destinations.a.url: a url starts with its scheme; known: callable:, spool:"],
+        [f"router.yaml:1:42: message_router.destinations.a.url: a url starts with its scheme; known: {KNOWN}"],
     ),
     "url of nothing": (
         "message_router: {destinations: {a: {url: 'spool:'}}}",

@@ -13,8 +13,8 @@ from turnout import Router
 from turnout.reports import DestinationStats, Event, Stats
 
 CORE: dict[str, Any] = {
-    "id": "a", "admin": "enabled", "health": "healthy", "breaker": "closed", "ejected_for": None, "in_flight": 1,
-    "picks": 9,
+    "id": "a", "admin": "enabled", "health": "healthy", "breaker": "closed", "ejected_for": None,
+    "failed_over": False, "failed_over_for": None, "failed_over_to": None, "in_flight": 1, "picks": 9,
     "attempts": 9, "successes": 4, "failures": 2, "overloaded": 1, "cancelled": 1, "ejections": 0, "recoveries": 0,
     "success_rate": 0.6, "latency_ms": None, "p50_ms": None, "p95_ms": None, "p99_ms": None, "failure_kinds": {"x": 2},
 }  # fmt: skip
@@ -34,6 +34,14 @@ CORE: dict[str, Any] = {
 )
 def test_one_word_for_the_state_is_the_gravest(admin: str, health: str, breaker: str, label: str) -> None:
     assert DestinationStats(**{**CORE, "admin": admin, "health": health, "breaker": breaker}).state == label
+
+
+def test_what_an_operator_failed_over_is_said_to_be_so_before_its_health() -> None:
+    one = DestinationStats(**{**CORE, "failed_over": True, "health": "unhealthy"})
+    assert (one.state, DestinationStats(**{**CORE, "failed_over": True, "admin": "disabled"}).state) == (
+        "failed_over",
+        "disabled",
+    )
 
 
 def test_outcomes_are_what_ended_with_credit_or_blame() -> None:

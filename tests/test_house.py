@@ -23,10 +23,13 @@ ALLOWED = {
     "reports": set(),
     "results": {"reports"},
     "message": set(),
-    "transports": {"message"},
+    "security": set(),
+    "transports": {"config", "message", "security"},
+    "testing": {"message", "transports"},
     "delivery": {"_core", "config", "message", "transports", "reports"},
-    "health": {"config"},
-    "router": {"_core", "config", "delivery", "health", "reports", "transports"},
+    "events": {"_core", "reports"},
+    "health": {"config", "security"},
+    "router": {"_core", "config", "delivery", "events", "health", "reports", "transports"},
     "optimizer": {"results", "reports", "_core"},
     "simulation": {"_core", "config", "reports"},
     "functions": {"config", "delivery", "optimizer", "reports", "results", "router"},
@@ -119,3 +122,9 @@ def test_the_schemes_a_configuration_may_name_are_those_there_is_a_transport_for
     from turnout import config, transports
 
     assert set(config.SCHEMES) == set(transports.SCHEMES)
+
+
+def test_a_transport_that_needs_a_package_of_its_own_is_imported_only_when_it_is_used() -> None:
+    script = "import sys, turnout, turnout.router, turnout.transports; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"aiohttp", "redis", "nats", "aiosmtplib", "aio_pika"} & set(modules)

@@ -241,7 +241,7 @@ def test_bounded_load_spreads_one_key() -> None:
     pool = Pool(["a", "b", "c", "d"], policy="maglev", bounded_load=1.25)
     leases = [pool.acquire(key="everybody") for _ in range(100)]
     assert max(Counter(lease.destination for lease in leases).values()) <= 32
-    with pytest.raises(ConfigError, match="maglev and rendezvous"):
+    with pytest.raises(ConfigError, match="maglev, rendezvous and auto"):
         Pool(["a"], bounded_load=1.25)
 
 

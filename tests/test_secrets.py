@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnout import errors
-from turnout.config import DestinationConfig, RouterConfig, json_schema, load_dict, load_file, load_text
+from turnout.config import SCHEMES, DestinationConfig, RouterConfig, json_schema, load_dict, load_file, load_text
 from turnout.config.placeholders import resolve
 
 VALUE = "hunter2-s3cr3t"
@@ -21,7 +21,7 @@ VALUE = "hunter2-s3cr3t"
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TURNOUT_TOKEN", VALUE)
     monkeypatch.setenv("TURNOUT_URL", f"callable:{VALUE}")
-    monkeypatch.setenv("TURNOUT_BAD_URL", f"https://{VALUE}@example.org")
+    monkeypatch.setenv("TURNOUT_BAD_URL", f"gopher://{VALUE}@example.org")
     monkeypatch.setenv("TURNOUT_EMPTY", "")
     monkeypatch.delenv("TURNOUT_GONE", raising=False)
 
@@ -114,11 +114,10 @@ def test_a_problem_never_shows_the_value(keys: dict[str, object]) -> None:
 
 
 def test_a_url_of_the_wrong_scheme_is_not_shown_once_resolved() -> None:
-    assert refused(url="${env:TURNOUT_BAD_URL}") == "destinations.a.url: unknown scheme; known: callable:, spool:"
-    assert (
-        refused(url="${env:TURNOUT_TOKEN}")
-        == "destinations.a.url: a url starts with its scheme; known: callable:, spool:"
-    )
+    known = ", ".join(f"{scheme}:" for scheme in SCHEMES)
+    assert refused(url="${env:TURNOUT_BAD_URL}") == f"destinations.a.url: unknown scheme; known: {known}"
+    said = f"destinations.a.url: a url starts with its scheme; known: {known}"
+    assert refused(url="${env:TURNOUT_TOKEN}") == said
 
 
 def test_a_missing_secret_is_placed_in_the_file() -> None:

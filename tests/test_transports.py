@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from turnout.errors import ConfigError, DeliveryError
-from turnout.transports import Transport, Transports
+from turnout.transports import Target, Transport, Transports
 
 
 async def send(transport: Transport, message: object = None, *, destination: str = "d", attempt: int = 1) -> object:
@@ -30,13 +30,13 @@ def calling(function: Any, **options: Any) -> Transport:
 
 def test_opening_lists_every_destination_that_cannot_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    urls = {"a": "callable:nobody", "b": None, "c": "https://secret@host/", "d": f"spool:{tmp_path / 'file'}"}
+    urls = {"a": "callable:nobody", "b": None, "c": "gopher://secret@host/", "d": f"spool:{tmp_path / 'file'}"}
     with pytest.raises(ConfigError) as caught:
         Transports(urls).open()
     assert [problem.path for problem in caught.value.problems] == [("destinations", name, "url") for name in "acd"]
     text = str(caught.value)
     assert "call router.transport('nobody', fn)" in text
-    assert "unknown scheme 'https'; known: callable:, spool:" in text
+    assert "unknown scheme 'gopher'; known: callable:, spool:" in text
     assert "is not a directory" in text
     assert "secret" not in text
 
@@ -69,7 +69,8 @@ async def test_closing_closes_all_even_if_one_fails() -> None:
             closed.append(self.name)
             raise OSError(self.name)
 
-    transports._made = {("a", ""): Broken("a"), ("b", ""): Broken("b")}  # type: ignore[dict-item]
+    for name in "ab":
+        transports._made[name] = [(Target(name, ""), Broken(name))]  # type: ignore[list-item]
     with pytest.raises(OSError, match="b"):
         await transports.close()
     assert closed == ["a", "b"]

@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 
+from benches.goal import table as goals_table
+
 import turnout
 
 from . import deliveries, goals, peers
@@ -85,7 +87,7 @@ def main() -> None:
     shown = {case: cells for case, cells in results.items() if not case.for_goals}
     print(markdown(shown, f"turnout {turnout.__version__}, {peers.versions()}", budget.cell))
     print("\n".join(goals.deliveries_table(real)))
-    print("\n".join(goals.table(goals.goals(results, real))))
+    print("\n".join(goals_table(goals.goals(results, real))))
 
 
 if __name__ == "__main__":

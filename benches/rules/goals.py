@@ -6,7 +6,8 @@ Times are p50. A goal whose cases were not part of the run is left out of the ta
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from benches.goal import Goal
 
 from .cases import Case
 from .measure import Cell
@@ -16,20 +17,6 @@ FEW_TO_MANY = ("equality-first", "equality-last", "prefix", "range", "mix")
 SIMPLE = ("equality-first", "equality-last", "prefix", "range")
 # Ratios of two measurements on a machine that others use too; what lies below is not told from noise.
 NOISE = 1.05
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """A bound from above: met if `figure` is no more than `most`."""
-
-    words: str
-    figure: float
-    most: float
-    unit: str
-
-    @property
-    def met(self) -> bool:
-        return self.figure <= self.most
 
 
 def cell(results: Results, case: Case, name: str = "RuleSet.first") -> Cell | None:
@@ -133,15 +120,6 @@ def beside_lambdas(results: Results) -> Iterable[Goal]:
         slower = [f"{name} ({beside:.2g} ×)" for beside, name in compared if beside > NOISE]
         words = f": {'; '.join(slower)}" if slower else f", the worst of {len(compared)} workloads"
         yield Goal(f"beside lambdas, {count:,} rules{words}", compared[0][0], NOISE, "×")
-
-
-def table(found: Iterable[Goal]) -> list[str]:
-    """The goals in Markdown."""
-    lines = ["\n**Goals**\n", "| | measured | at most | |", "|---|---:|---:|---|"]
-    for goal in found:
-        met = "met" if goal.met else "**missed**"
-        lines.append(f"| {goal.words} | {goal.figure:.3g} {goal.unit} | {goal.most:.3g} {goal.unit} | {met} |")
-    return lines
 
 
 def deliveries_table(deliveries: Mapping[str, float] | None) -> list[str]:

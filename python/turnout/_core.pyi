@@ -4,7 +4,7 @@ Everything here is safe to call from any number of threads at once, with or with
 as floats; ids are strings. Exceptions are those of :mod:`turnout.errors`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, final
 
@@ -15,8 +15,8 @@ from typing_extensions import disjoint_base
 from .errors import MessageError, RuleError, TurnoutError
 
 __all__ = [
-    "Decision", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__", "rule_errors",
-    "simulate",
+    "Decision", "EventLog", "EventWatch", "Histogram", "Lease", "Plan", "Pool", "Router", "RuleSet", "__version__",
+    "rule_errors", "simulate",
 ]  # fmt: skip
 
 __version__: str
@@ -36,7 +36,8 @@ def simulate(
     - ``pool``: ``id``, ``policy`` and ``destinations``, as a router's configuration compiles to; ``failover`` as in
       :class:`Pool`.
     - ``scenario``: every key of `turnout.simulation.Scenario` with times in seconds, but that ``arrivals`` is
-      ``{"kind", ...}`` and ``servers`` has one mapping for each destination, with its ``troubles``.
+      ``{"kind", ...}``, ``keys`` is ``{"count", "exponent"}`` or None, and ``servers`` has one mapping for each
+      destination, with its ``troubles``.
 
     Returns what `turnout.simulation.PolicyOutcome` is made of. Signals are heeded: Ctrl-C raises KeyboardInterrupt.
 
@@ -66,7 +67,7 @@ class Decision:
     @property
     def reason(self) -> str:
         """Why this destination: the policy's name, no_key (the policy goes by key and the message has none),
-        only_choice, spilled, degraded, panic, probe, pinned or dead_letter.
+        operator (another was failed over to it), only_choice, spilled, degraded, panic, probe, pinned or dead_letter.
         """
     @property
     def propensity(self) -> float | None:
@@ -130,8 +131,15 @@ class Lease:
     @property
     def decision(self) -> Decision | None:
         """The decision behind the lease; None for a lease of a bare `Pool`."""
-    def success(self) -> bool:
-        """Ends the lease: delivered. The time since it began enters the destination's latency."""
+    def success(self, utilisation: float | None = None) -> bool:
+        """Ends the lease: delivered. The time since it began enters the destination's latency.
+
+        ``utilisation``: what the destination says of its load, as by ORCA: 1 is all it can do, more is too much. Its
+        mean of late is in `Router.stats()`, and decides where weights are adjusted.
+
+        Raises:
+            ConfigError: ``utilisation`` is negative or not finite; the lease is still held then.
+        """
     def failure(self, kind: str = "error") -> bool:
         """Ends the lease: not delivered, by the destination's fault. `kind` is counted by name (64 names at most)."""
     def overloaded(self, retry_after: float | None = None) -> bool:
@@ -295,6 +303,7 @@ class Pool:
         *,
         policy: str = "round_robin",
         bounded_load: float | None = None,
+        dynamic_adjustment: bool = False,
         failover: Mapping[str, Any] | None = None,
         seed: int | None = None,
     ) -> Self:
@@ -303,9 +312,12 @@ class Pool:
         - ``destinations``: ids, or mappings of ``id``, ``weight`` (0-1,000,000, default 1), ``tier`` (0 is primary),
           ``max_in_flight`` (default no cap) and ``clearance`` (public, internal, confidential, restricted).
         - ``policy``: round_robin, weighted_round_robin, random, weighted_random, least_connections,
-          weighted_least_connections, response_time, prequal, health_based, maglev, rendezvous or adaptive.
-        - ``bounded_load``: for maglev and rendezvous, how many times its share a destination may hold (1 to 100, such
-          as 1.25) of the leases that the pool holds in its tier; None for no bound.
+          weighted_least_connections, response_time, prequal, health_based, maglev, rendezvous, adaptive,
+          or auto: chosen by the pool's shape and what is observed (by key where ``bounded_load`` is given).
+        - ``bounded_load``: for maglev, rendezvous and auto, how many times its share a destination may hold (1 to 100,
+          such as 1.25) of the leases that the pool holds in its tier; None for no bound.
+        - ``dynamic_adjustment``: whether weights follow latency, errors and utilisation, where the policy goes by
+          weights and not by key.
         - ``failover``: ``eject`` and ``spill`` (bool), ``streak`` (failures in a row), ``recovery_time`` and
           ``max_ejection_time`` and ``slow_start`` (seconds), ``max_ejected_percent`` and ``panic_threshold`` (percent),
           ``probation_successes``; ``failure_percent`` of at least ``min_requests`` outcomes in ``rate_window``
@@ -316,6 +328,9 @@ class Pool:
         Raises:
             ConfigError: unknown keys or values, a duplicate id, or no destination at all.
         """
+    @property
+    def policy(self) -> str:
+        """The policy in force; under auto it may change from pick to pick."""
     def select(
         self,
         *,
@@ -374,6 +389,27 @@ class Histogram:
     @property
     def count(self) -> int:
         """Latencies recorded."""
+
+@final
+class EventLog:
+    """What happened to a router's destinations: the last 1,024 events, numbered from 1 without gaps."""
+
+    @property
+    def last(self) -> int:
+        """Number of the last event; 0 before the first."""
+    def since(self, seq: int) -> list[dict[str, Any]]:
+        """Events with a number above ``seq`` that are kept; `turnout.reports.Event` has the keys."""
+    def next(self, seq: int, size: int) -> tuple[dict[str, Any], int] | None:
+        """The first event above ``seq`` for an observer that may be ``size`` behind, and how many it missed so."""
+    def watch(self, wake: Callable[[], object]) -> EventWatch:
+        """Starts a thread that calls ``wake``; it ends with the last reference to the watch."""
+
+@final
+class EventWatch:
+    """Somebody who waits for events."""
+
+    def ask(self, seq: int) -> None:
+        """Asks for one wake, as soon as there is an event above ``seq``."""
 
 @disjoint_base
 class Router:
@@ -458,12 +494,18 @@ class Router:
         """Sets what the operator wants: enabled, draining or disabled. ConfigError for an unknown id or state."""
     def _set_health(self, id: str, health: str) -> None:
         """Sets what checks found: healthy, degraded or unhealthy. ConfigError for an unknown id or state."""
+    def _fail_over(self, name: str, to: str | None = None, hold: float | None = None) -> list[str]:
+        """As `turnout.Router.fail_over`; ``hold`` in seconds."""
+    def _fail_back(self, name: str, ramp: bool) -> list[str]:
+        """As `turnout.Router.fail_back`."""
+    def _report_utilisation(self, id: str, utilisation: float) -> None:
+        """What a destination says of its load. ConfigError for an unknown id, and a load as `Lease.success` refuses."""
     def _destinations(self) -> list[dict[str, Any]]:
         """State and counts of each destination; `turnout.reports.DestinationStats` has the keys."""
     def _pools(self) -> list[dict[str, Any]]:
         """Members and health of each pool; `turnout.reports.PoolStats` has the keys."""
-    def _events(self, since: int = 0) -> list[dict[str, Any]]:
-        """Changes of state with a number above ``since``, of the last 1,024; `turnout.reports.Event` has the keys."""
+    def _event_log(self) -> EventLog:
+        """What happened to the destinations of this router, of all its generations."""
     def _stats(self) -> dict[str, Any]:
         """``generation``, ``decisions``, ``no_route``, ``by_rule`` (counts by id), ``decision_p50`` and
         ``decision_p99`` in seconds, of one decision in 32; None before the first; ``cache``:

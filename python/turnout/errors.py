@@ -131,14 +131,17 @@ class NoDestinationError(TurnoutError):
         reason: str = "no destination may receive the message now",
         retry_at: float | None = None,
         full: bool = False,
+        moved: bool = False,
     ) -> None:
         """What there is to wait for.
 
         - ``retry_at``: when the earliest ejection ends, in Unix seconds; None if waiting for that will not help.
         - ``full``: some destinations are fit and at their in-flight cap, so there is room when a lease ends.
+        - ``moved``: some that were asked for are not where the pool's messages go: an operator failed them over, or
+          they are backups that are not used.
         """
-        self.pool, self.reason, self.retry_at, self.full = pool, reason, retry_at, full
-        super().__init__(pool, reason, retry_at, full)
+        self.pool, self.reason, self.retry_at, self.full, self.moved = pool, reason, retry_at, full, moved
+        super().__init__(pool, reason, retry_at, full, moved)
 
     def __str__(self) -> str:
         return f"pool {self.pool!r}: {self.reason}"
@@ -176,7 +179,8 @@ class LoadBalancingError(TurnoutError):
 
 
 class FailoverError(TurnoutError):
-    """``manage_failover`` cannot work: no destinations to choose from, or no pool that has all of them."""
+    """Nobody to fail over to: ``manage_failover`` without destinations or a pool that has all of them; ``fail_over``
+    without another destination that may serve."""
 
 
 class OptimizationError(TurnoutError):

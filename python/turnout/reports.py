@@ -50,6 +50,12 @@ class DestinationStats(Report):
     """``closed``, ``ejected`` or ``probation``: judged from outcomes."""
     ejected_for: float | None
     """Seconds until the ejection ends; None unless ejected."""
+    failed_over: bool
+    """Whether an operator took it out in favour of others (``Router.fail_over``)."""
+    failed_over_for: float | None
+    """Seconds until that ends by itself; None if it does not, or is not so."""
+    failed_over_to: str | None
+    """Id of the destination that receives its messages first; None for the next of its pools."""
     in_flight: int
     """Leases held now."""
     picks: int
@@ -73,6 +79,8 @@ class DestinationStats(Report):
     p99_ms: float | None
     failure_kinds: Mapping[str, int]
     """Failures by the kind they were reported with."""
+    utilisation: float | None = None
+    """Mean of the utilisation it reported of late, 1: all it can do; None if it did not for 3 minutes."""
 
     @property
     def outcomes(self) -> int:
@@ -81,9 +89,12 @@ class DestinationStats(Report):
 
     @property
     def state(self) -> str:
-        """One word for all axes, the gravest: disabled, draining, unhealthy, ejected, probation, degraded, healthy."""
+        """One word for all axes, the gravest: disabled, draining, failed_over, unhealthy, ejected, probation, degraded,
+        healthy."""
         if self.admin != "enabled":
             return self.admin
+        if self.failed_over:
+            return "failed_over"
         if self.health == "unhealthy":
             return self.health
         return self.health if self.breaker == "closed" else self.breaker
@@ -96,6 +107,8 @@ class PoolMember(Report):
     id: str
     weight: float
     """Relative to the other destinations of its tier; 0 receives nothing."""
+    effective_weight: float
+    """The weight as it is used: 0.1 to 10 times ``weight`` where weights are adjusted, else the same."""
     tier: int
     """0 is primary, 1 and up are backups."""
     clearance: str | None
@@ -112,6 +125,9 @@ class PoolStats(Report):
 
     id: str
     policy: str
+    """As configured."""
+    in_force: str
+    """The policy that picks now: ``policy``, or what ``auto`` has chosen."""
     destinations: tuple[PoolMember, ...]
     """In the order of the configuration."""
     healthy_ratio: float
@@ -198,7 +214,7 @@ def _nanoseconds(seconds: float | None) -> float | None:
 
 def _pool(core: Mapping[str, Any]) -> PoolStats:
     members = tuple(PoolMember(**_known(PoolMember, one)) for one in core["destinations"])
-    return PoolStats(core["id"], core["policy"], members, core["healthy_ratio"])
+    return PoolStats(core["id"], core["policy"], core["in_force"], members, core["healthy_ratio"])
 
 
 def _known(kind: type[Report], core: Mapping[str, Any]) -> dict[str, Any]:
@@ -288,11 +304,19 @@ class Event(Report):
     at: float
     """Unix seconds."""
     destination: str
+    """Id of the destination; for ``weights`` and ``policy`` of the pool."""
     kind: str
     """``ejected``; ``probation``: trials begin; ``recovered``; ``overloaded``: asked for a pause; ``spared``: should
-    have been ejected, but it is the last or too many are; ``admin`` and ``health``: set from outside."""
+    have been ejected, but it is the last or too many are; ``failed_over`` and ``failed_back``: an operator moved its
+    messages elsewhere, and that is over; ``admin`` and ``health``: set from outside; ``weights``: adjusted to what was
+    observed; ``policy``: by ``auto``, put on trial, kept or replaced."""
     reason: str
     """Why, in words."""
+
+    @property
+    def is_of_pool(self) -> bool:
+        """Whether it concerns a pool as a whole."""
+        return self.kind in ("weights", "policy")
 
     @classmethod
     def from_core(cls, core: Mapping[str, Any]) -> Event:

@@ -111,7 +111,7 @@ class HealthStatus(Report):
     """The health of a pool's destinations."""
 
     destinations: Mapping[str, str]
-    """By id: healthy, degraded, unhealthy, ejected, probation, draining or disabled."""
+    """By id: healthy, degraded, unhealthy, ejected, probation, failed_over, draining or disabled."""
     eligible: tuple[str, ...]
     """Ids of those that may receive something now."""
     healthy_ratio: float
@@ -146,7 +146,7 @@ class LoadBalancingResult(Decided):
     performance: PerformanceMetrics
     """Of the selected destination."""
     algorithm: str
-    """The policy that chose."""
+    """The policy that chose; where ``auto`` is configured, the one in force."""
     reason: str
     """Why this destination, in the words of ``Decision.reason``."""
     degraded: tuple[str, ...] = ()

@@ -25,9 +25,10 @@ from .config.core import core_spec
 from .config.rules import condition, place
 from .delivery import DeadLetters, Deliverer, Delivery, Ledger
 from .errors import ConfigError, MessageError, RuleError, TurnoutError
+from .events import MOST, EventStream, EventStreams
 from .health import Check, Health, HealthCheck, HealthChecks
 from .reports import Event, Explanation, Stats
-from .transports import DEFAULT_THREADS, Function, Transports
+from .transports import DEFAULT_THREADS, Function, Target, Transports
 
 _log = logging.getLogger("turnout")
 
@@ -67,6 +68,7 @@ class Router(_core.Router):
     _transports: Transports
     _deliverer: Deliverer
     _health: HealthChecks
+    _events: EventStreams
 
     def __new__(
         cls,
@@ -98,9 +100,10 @@ class Router(_core.Router):
         self._code = code
         self._custom = {}
         self._custom_failures = {}
-        self._transports = Transports(_urls(loaded))
+        self._transports = Transports(_targets(loaded))
         self._deliverer = Deliverer(self, loaded, self._transports, decide=self._decide, seed=seed)
         self._health = HealthChecks(self.set_health, _checks(loaded), seed=seed)
+        self._events = EventStreams(self._event_log())
         if loaded.state.shared is not None:
             _sharing.add(self)
         return self
@@ -140,6 +143,7 @@ class Router(_core.Router):
         else:
             loaded = load_dict(config, code=self._code)
         _check_disabled(loaded)
+        self._deliverer.check(loaded)
         checks = self._health.prepare(_checks(loaded))
         try:
             generation = self._reload(core_spec(loaded))
@@ -147,7 +151,7 @@ class Router(_core.Router):
             raise _located(loaded, (error, *error.others)) from None
         self.config = loaded
         self._health.replace(checks)
-        self._transports.update(_urls(loaded))
+        self._transports.update(_targets(loaded))
         self._deliverer.reconfigure(loaded)
         return generation
 
@@ -261,11 +265,13 @@ class Router(_core.Router):
             raise
 
     async def close(self, drain: float = 30.0) -> None:
-        """Accepts nothing more, settles what was accepted for up to ``drain`` seconds, dead-letters the rest."""
+        """Accepts nothing more, settles what was accepted for up to ``drain`` seconds, dead-letters the rest; with an
+        outbox the rest stays there, and the next start goes on with it."""
         try:
             await self._deliverer.close(drain)
         finally:
             await self._health.stop()
+            self._events.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -321,6 +327,42 @@ class Router(_core.Router):
         """Takes a destination out of use, in panic too."""
         self._set_admin(destination, "disabled")
 
+    def fail_over(self, name: str, to: str | None = None, *, hold: float | None = None) -> list[str]:
+        """Moves messages elsewhere: a manual failover, whatever the failover mode, health and breakers say.
+
+        Destinations are taken out in every pool that has them, and panic does not use them. What they hold finishes;
+        further attempts at messages follow. Survives a reload. A second call replaces what the first one said.
+
+        - ``name``: a pool, whose first tier is taken out; or a destination.
+        - ``to``: the destination that receives first, in pools that have it, as long as it is fit; None for the others
+          of the tier, then the next tier.
+        - ``hold``: seconds, above 0, after which they come back by themselves with a slow start; None until
+          :meth:`fail_back`.
+
+        Returns:
+            Ids of the destinations taken out.
+
+        Raises:
+            ConfigError: there is no such pool or destination, or ``hold`` is out of range.
+            FailoverError: ``to`` cannot take over, or a pool would be left without a destination.
+        """
+        if hold is not None and not hold > 0:
+            raise ConfigError(f"hold: {hold}; write seconds above 0, or None until fail_back")
+        return self._fail_over(name, to, hold)
+
+    def fail_back(self, name: str, *, ramp: bool = True) -> list[str]:
+        """Ends :meth:`fail_over` of a destination, or of all destinations of a pool.
+
+        ``ramp``: with a slow start (``failover.slow_start``) instead of at once.
+
+        Returns:
+            Ids of the destinations that were failed over.
+
+        Raises:
+            ConfigError: there is no such pool or destination.
+        """
+        return self._fail_back(name, ramp)
+
     # Health
 
     def health_check(self, name: str, function: Check) -> None:
@@ -334,14 +376,17 @@ class Router(_core.Router):
         """
         self._health.register(name, function)
 
-    def heartbeat(self, destination: str, health: Health = "healthy") -> None:
+    def heartbeat(self, destination: str, health: Health = "healthy", *, utilisation: float | None = None) -> None:
         """A destination with ``health_check: {heartbeat: ...}`` tells that it is alive. From any thread.
 
-        ``health``: how it says it is. Unhealthy, it is so at once.
+        - ``health``: how it says it is. Unhealthy, it is so at once.
+        - ``utilisation``: its load, as for ``Lease.success``; it counts whether or not heartbeats are heard.
 
         Raises:
-            ConfigError: there is no such destination, or it is not to be heard by heartbeats, or no such health.
+            ConfigError: there is no such destination, health or load, or it is not to be heard by heartbeats.
         """
+        if utilisation is not None:
+            self._report_utilisation(destination, utilisation)
         self._health.heartbeat(destination, health)
 
     def set_health(self, destination: str, health: Health) -> None:
@@ -362,7 +407,25 @@ class Router(_core.Router):
 
     def event_log(self, since: int = 0) -> list[Event]:
         """Changes of destinations' states after event number ``since``; of the last 1,024."""
-        return [Event.from_core(event) for event in self._events(since)]
+        return [Event.from_core(event) for event in self._events.log.since(since)]
+
+    def events(self, *, since: int | None = None, size: int = MOST) -> EventStream:
+        """Changes of destinations' states as they happen, to be read by ``async for``, until the router closes.
+
+        There may be any number of streams. One that is read too slowly, or not at all, holds nobody up.
+
+        - ``since``: begin after the event of this number, if it is one of the last 1,024; None for those to come.
+        - ``size``: most events that may wait to be read, 1 to 1,024. Beyond it the oldest are passed over, and counted
+          in ``EventStream.dropped``.
+
+        Raises:
+            ConfigError: ``size`` is out of range, or ``since`` is negative.
+        """
+        if not 1 <= size <= MOST:
+            raise ConfigError(f"size: {size}; write 1 to {MOST}")
+        if since is not None and since < 0:
+            raise ConfigError(f"since: {since}; write the number of an event, or 0 for all that are kept")
+        return self._events.open(since, size)
 
     def explain(self, message: Any, *, rules: Iterable[str] | Literal["all"] | None = None) -> Explanation:
         """The winner, the candidates, how the index found each and why it matched or not.
@@ -390,8 +453,14 @@ def _code(
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _urls(config: RouterConfig) -> dict[str, str | None]:
-    return {name: destination.resolved_url() for name, destination in config.destinations.items()}
+def _targets(config: RouterConfig) -> dict[str, Target | None]:
+    """Where each destination's transport sends; None for one that only decides."""
+    found: dict[str, Target | None] = {}
+    for name, one in config.destinations.items():
+        url = one.resolved_url()
+        secret = None if one.secret is None else one.secret.get_secret_value()
+        found[name] = None if url is None else Target(name, url, one.resolved_options(), secret)
+    return found
 
 
 def _checks(config: RouterConfig) -> dict[str, HealthCheckConfig]:

@@ -4,12 +4,18 @@
 //! by weight ("the power of two choices", M. Mitzenmacher 1996): the longest queue of n grows like log log n.
 //! Weighted, a candidate costs (in flight + 1) / weight, so that an idle pool fills in proportion to weight.
 //! Ties are broken at random, so that many routers, or many idle destinations, do not all start with the first.
+//!
+//! One that fails at once is always idle, and would attract what the others have no time for. So (in flight + 1) is
+//! divided by the success rate of late and rounded to whole messages: three failures in a row count as one more in
+//! flight, only failures as a thousand; a failure now and then counts as nothing, and costs no share.
 
 use crate::balance::Candidate;
 use crate::balance::random::{Sampler, any_usable, first_from};
 
 /// Where comparing all candidates starts to cost more than the cache misses of two. Fits one bit a candidate in a u64.
 pub const EXACT_UP_TO: usize = 64;
+/// Lowest success rate that counts, as for `response_time`.
+const MIN_SUCCESS: f32 = 1e-3;
 /// Pairs drawn before all candidates are walked for a usable one.
 const PAIRS: usize = 8;
 
@@ -29,9 +35,11 @@ impl LeastConnections {
     /// fractions are equal and integers are compared.
     #[inline]
     fn cost<C: Candidate>(candidate: &C, now: u64) -> u64 {
-        let load = (u64::from(candidate.in_flight()) + 1) << 32;
+        let load = u64::from(candidate.in_flight()) + 1;
+        let success = candidate.success(now);
+        let load = if success < 1.0 { (load as f32 / success.max(MIN_SUCCESS)).round() as u64 } else { load };
         let weight = candidate.weight();
-        let load = if weight == 1 { load } else { load / u64::from(weight) };
+        let load = if weight == 1 { load << 32 } else { (load << 32) / u64::from(weight) };
         let ramp = candidate.ramp(now);
         // A candidate that just recovered is empty; without this it would get every message until it is as full as
         // the others.
@@ -50,30 +58,39 @@ impl LeastConnections {
         if candidates.len() > EXACT_UP_TO {
             return best_of_two(&self.sampler, candidates, rng, usable, |candidate| Self::cost(candidate, now) as f64);
         }
-        let mut best = u64::MAX;
-        let mut ties = 0u64;
-        for (index, candidate) in candidates.iter().enumerate() {
-            if !usable(candidate) {
-                continue;
-            }
-            let cost = Self::cost(candidate, now);
-            if cost < best {
-                best = cost;
-                ties = 0;
-            }
-            if cost <= best {
-                ties |= 1 << index;
-            }
+        cheapest(candidates, rng, |_, candidate| usable(candidate).then(|| Self::cost(candidate, now)))
+    }
+}
+
+/// The candidate of the lowest `cost`, ties at random; `None` costs are not candidates. Of at most [`EXACT_UP_TO`].
+#[inline]
+pub(super) fn cheapest<C, T: PartialOrd + Copy>(
+    candidates: &[C],
+    rng: &mut fastrand::Rng,
+    cost: impl Fn(usize, &C) -> Option<T>,
+) -> Option<usize> {
+    let mut best: Option<T> = None;
+    let mut ties = 0u64;
+    for (index, candidate) in candidates.iter().enumerate() {
+        let Some(cost) = cost(index, candidate) else { continue };
+        if best.is_none_or(|best| cost < best) {
+            best = Some(cost);
+            ties = 0;
         }
-        match ties.count_ones() {
-            0 => None,
-            1 => Some(ties.trailing_zeros() as usize),
-            count => {
-                for _ in 0..rng.u32(..count) {
-                    ties &= ties - 1; // drops the lowest bit
-                }
-                Some(ties.trailing_zeros() as usize)
+        if best.is_some_and(|best| cost <= best) {
+            ties |= 1 << index;
+        }
+    }
+    match ties.count_ones() {
+        0 => None,
+        1 => Some(ties.trailing_zeros() as usize),
+        // All of them, as where all are idle: the number drawn is the index.
+        count if count as usize == candidates.len() => Some(rng.u32(..count) as usize),
+        count => {
+            for _ in 0..rng.u32(..count) {
+                ties &= ties - 1; // drops the lowest bit
             }
+            Some(ties.trailing_zeros() as usize)
         }
     }
 }
@@ -174,6 +191,33 @@ mod tests {
             candidates[picked].in_flight += 1;
         }
         assert!(candidates[0].in_flight <= 5, "a tenth of the others' load, not all of it");
+    }
+
+    #[test]
+    fn failures_count_as_load_in_whole_messages() {
+        // In flight of the others, success rate and in flight of the one that fails -> whether it is chosen.
+        let table = [(0, 0.9, 0, true), (1, 0.9, 0, true), (0, 0.5, 0, false), (1, 0.3, 0, false), (3, 0.3, 0, true)];
+        for count in [5, 100] {
+            for (others, success, in_flight, expected) in table {
+                let mut candidates = Fake::all(&vec![1; count]);
+                candidates.iter_mut().for_each(|candidate| candidate.in_flight = others);
+                (candidates[2].success, candidates[2].in_flight) = (success, in_flight);
+                let policy = LeastConnections::build(&vec![1; count]);
+                let mut rng = fastrand::Rng::with_seed(2);
+                let chosen = (0..2_000).filter(|_| pick(&policy, &candidates, &mut rng) == 2).count();
+                assert_eq!(chosen > 0, expected, "{others} {success} {in_flight}");
+                if (others, count) == (0, 5) && expected {
+                    assert!((340..460).contains(&chosen), "a fair share: {chosen}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn where_all_fail_the_least_loaded_is_still_found() {
+        let mut candidates = vec![Fake { success: 0.0, in_flight: 2, ..Fake::of_weight(1) }; 5];
+        candidates[3].in_flight = 1;
+        assert_eq!(pick(&LeastConnections::build(&[1; 5]), &candidates, &mut fastrand::Rng::with_seed(1)), 3);
     }
 
     #[test]

@@ -3,6 +3,73 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// How a pool comes by its policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// It is this one.
+    Fixed(PolicyKind),
+    /// By the pool's shape, and by what is observed; see [`auto`](crate::balance::auto).
+    Auto {
+        /// Whether messages go by key.
+        keyed: bool,
+    },
+}
+
+impl Choice {
+    /// The name in configurations.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fixed(kind) => kind.as_str(),
+            Self::Auto { .. } => AUTO,
+        }
+    }
+
+    /// Whether a message's key decides.
+    pub const fn uses_key(self) -> bool {
+        match self {
+            Self::Fixed(kind) => kind.uses_key(),
+            Self::Auto { keyed } => keyed,
+        }
+    }
+
+    /// As [`PolicyKind::takes_adjustment`].
+    pub const fn takes_adjustment(self) -> bool {
+        match self {
+            Self::Fixed(kind) => kind.takes_adjustment(),
+            Self::Auto { keyed } => !keyed,
+        }
+    }
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self::Fixed(PolicyKind::default())
+    }
+}
+
+impl From<PolicyKind> for Choice {
+    fn from(kind: PolicyKind) -> Self {
+        Self::Fixed(kind)
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Choice {
+    type Err = UnknownPolicy;
+
+    /// `auto` by itself is without keys.
+    fn from_str(name: &str) -> Result<Self, UnknownPolicy> {
+        if name == AUTO { Ok(Self::Auto { keyed: false }) } else { name.parse().map(Self::Fixed) }
+    }
+}
+
+const AUTO: &str = "auto";
+
 /// The balancing policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum PolicyKind {
@@ -34,7 +101,7 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
-    /// All policies, in the order of the documentation.
+    /// All policies, in the order of the documentation and of their declaration.
     pub const ALL: [Self; 12] = [
         Self::RoundRobin,
         Self::WeightedRoundRobin,
@@ -73,6 +140,11 @@ impl PolicyKind {
         !matches!(self, Self::RoundRobin | Self::Random | Self::LeastConnections)
     }
 
+    /// Whether weights may change all the time: they matter, and no key would change its place by it.
+    pub const fn takes_adjustment(self) -> bool {
+        self.uses_weights() && !self.uses_key()
+    }
+
     /// Whether a message's key decides.
     pub const fn uses_key(self) -> bool {
         matches!(self, Self::Maglev | Self::Rendezvous)
@@ -103,7 +175,7 @@ impl fmt::Display for PolicyKind {
 pub struct UnknownPolicy(pub String);
 
 fn names() -> String {
-    PolicyKind::ALL.map(PolicyKind::as_str).join(", ")
+    format!("{}, {AUTO}", PolicyKind::ALL.map(PolicyKind::as_str).join(", "))
 }
 
 impl FromStr for PolicyKind {
@@ -121,9 +193,12 @@ mod tests {
 
     #[test]
     fn names_round_trip_and_unknown_ones_are_listed() {
-        for kind in PolicyKind::ALL {
-            assert_eq!(kind.as_str().parse(), Ok(kind));
+        for (place, kind) in PolicyKind::ALL.into_iter().enumerate() {
+            assert_eq!((kind.as_str().parse(), kind as usize), (Ok(kind), place));
+            assert_eq!(kind.as_str().parse(), Ok(Choice::Fixed(kind)));
         }
+        assert_eq!("auto".parse(), Ok(Choice::Auto { keyed: false }));
+        assert!("automatic".parse::<Choice>().unwrap_err().to_string().ends_with("adaptive, auto"));
         assert!("fastest".parse::<PolicyKind>().unwrap_err().to_string().contains("health_based, maglev"));
     }
 }

@@ -5,17 +5,20 @@
 //! - `least_connections` and `weighted_least_connections` are in [`connections`].
 //! - `response_time` is in [`latency`], `prequal` in [`mod@prequal`].
 //! - `health_based` is in [`score`].
+//! - [`mod@auto`] says which of them a pool begins with, and when it goes on to another.
 //! - `maglev` is in [`mod@maglev`], `rendezvous` in [`mod@rendezvous`]; the hash of both is in [`hash`].
 //!
 //! A [`Policy`] is built once for a fixed list of candidates and never changes; what changes between picks is the
 //! candidates' own live state ([`Candidate`]) and the [`Cursor`]. No policy takes a lock. A pick costs O(1), except
-//! for least connections up to [`connections::EXACT_UP_TO`] candidates, which looks at all of them, `rendezvous`,
-//! which always does, and `adaptive` where candidates have caps, ramp up or are excluded.
+//! for least connections and response time, which look at all candidates up to [`connections::EXACT_UP_TO`] and
+//! [`latency::EXACT_UP_TO`], `rendezvous`, which always does, and `adaptive` where candidates have caps, ramp up or are
+//! excluded.
 //!
 //! Every family answers the same contract: of the candidates that `usable` accepts, one is returned, and `None` only
 //! if there is none. Ties are broken at random. A candidate that is ramping up (see [`Candidate::ramp`]) gets that
 //! fraction of its share.
 
+pub mod auto;
 pub mod connections;
 pub mod hash;
 mod kind;
@@ -29,7 +32,7 @@ pub mod score;
 
 use std::sync::Arc;
 
-pub use kind::{PolicyKind, UnknownPolicy};
+pub use kind::{Choice, PolicyKind, UnknownPolicy};
 pub use rotation::Cursor;
 
 /// What a policy may ask of a candidate. Times are in ns.
@@ -96,7 +99,7 @@ pub enum Policy {
     Random(random::Weighted),
     /// Fewest in flight.
     Connections(connections::LeastConnections),
-    /// Lowest cost of two.
+    /// Lowest cost of all, or of two.
     Latency(latency::PeakLatency),
     /// Fastest cold one of three.
     Prequal(prequal::Prequal),

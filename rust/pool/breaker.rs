@@ -17,7 +17,7 @@
 //! ejection at every sweep that finds a destination in use; here each ejection time spent in use forgets one, which
 //! needs no sweep and does not depend on how often there is one.
 
-use crate::pool::history::{History, Record};
+use crate::pool::history::{History, Words};
 use crate::pool::rate::Rate;
 use crate::pool::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::pool::{FailoverSpec, Nanos};
@@ -57,6 +57,13 @@ pub type Permit = u64;
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Breaker {
+    // What a success touches is first, beside what it touches of the destination.
+    /// Failures in a row.
+    streak: AtomicU32,
+    /// 1 if the event of this probation was written.
+    announced: AtomicU32,
+    /// Outcomes of the last while.
+    rate: Rate,
     /// End of the ejection; 0: none. Relaxed throughout: published by the epoch, as are the next two.
     ejected_until: AtomicU64,
     /// End of the pause that the destination asked for; 0: none.
@@ -65,13 +72,9 @@ pub struct Breaker {
     recovered_at: AtomicU64,
     /// When the permit lapses; not above now: free.
     permit: AtomicU64,
-    /// Failures in a row.
-    streak: AtomicU32,
-    /// Outcomes of the last while.
-    rate: Rate,
-    /// 1 if the event of this probation was written.
-    announced: AtomicU32,
-    history: Record,
+    /// When the streak began.
+    failing_since: AtomicU64,
+    history: Words,
 }
 
 impl Breaker {
@@ -181,7 +184,16 @@ impl Breaker {
         if self.phase(now) != Phase::Closed {
             return 0;
         }
-        self.streak.fetch_add(1, Ordering::Relaxed).saturating_add(1) // relaxed: each length is seen once
+        let before = self.streak.fetch_add(1, Ordering::Relaxed); // relaxed: each length is seen once
+        if before == 0 {
+            self.failing_since.store(now, Ordering::Relaxed); // relaxed: for people
+        }
+        before.saturating_add(1)
+    }
+
+    /// When the streak began that is under way, or was last.
+    pub(crate) fn failing_since(&self) -> Nanos {
+        self.failing_since.load(Ordering::Relaxed)
     }
 
     /// Ejects a destination in use; `None` if it is no longer in use. `seed` jitters, and differs between destinations.

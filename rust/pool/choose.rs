@@ -9,6 +9,7 @@ use crate::error::NoDestination;
 use crate::pool::bound::Bound;
 use crate::pool::breaker::Permit;
 use crate::pool::eligible::{Ask, Entry, Level, List, Status, Tier};
+use crate::pool::hot::Hot;
 use crate::pool::{Nanos, Pick, Pool, Reason, Request, View};
 
 /// Picks that lose the last place under a cap to another thread before all candidates are walked.
@@ -21,6 +22,17 @@ pub(crate) enum Purpose {
     Decide,
     /// To hold: the destination's in-flight count is taken, and a permit on probation.
     Hold,
+}
+
+impl Purpose {
+    /// Counts a pick.
+    #[inline]
+    fn count(self, hot: &Hot) {
+        match self {
+            Self::Decide => hot.selections.increment(),
+            Self::Hold => hot.attempts.increment(),
+        }
+    }
 }
 
 impl List {
@@ -51,7 +63,12 @@ impl List {
                 && bound.is_none_or(|bound| bound.has_room(entry.member as usize, self.part(entry)))
         };
         for _ in 0..RACES {
-            let draw = self.policy.pick(&self.entries, &occasion, rng, usable)?;
+            // Where all are usable at any time, nobody is asked.
+            let draw = if open {
+                self.policy.pick(&self.entries, &occasion, rng, |_| true)?
+            } else {
+                self.policy.pick(&self.entries, &occasion, rng, usable)?
+            };
             let entry = &self.entries[draw.index];
             if purpose == Purpose::Decide || self.hold(entry, ask, bound) {
                 return Some((entry, draw));
@@ -92,6 +109,7 @@ impl Tier {
     fn take(&self, ask: &Ask<'_>, purpose: Purpose, rng: &mut fastrand::Rng) -> Option<Pick> {
         for list in &self.lists {
             if let Some((entry, draw)) = list.take(ask, purpose, rng) {
+                purpose.count(entry.hot());
                 let reason = match list.reason {
                     Reason::Policy(kind) if kind.uses_key() && ask.request.key.is_none() => Reason::NoKey,
                     reason => reason,
@@ -171,13 +189,15 @@ impl Pool {
                 return None;
             }
             let permit = destination.breaker().take_permit(now, self.failover().permit_time())?;
-            if !destination.hold(place.cap) {
+            if !destination.hot().hold(place.cap) {
                 destination.breaker().return_permit(permit);
                 return None;
             }
             if let Some(bound) = self.bound() {
                 bound.hold_anyway(member);
             }
+            destination.counts().trials.increment();
+            Purpose::Hold.count(destination.hot());
             let reason = Reason::Probe;
             Some((Pick { member, tier, panic: false, probe: true, reason, propensity: None }, permit))
         })
@@ -214,7 +234,7 @@ impl Pool {
         }
         let destination = member.destination();
         let held = match purpose {
-            Purpose::Hold => destination.hold(member.cap),
+            Purpose::Hold => destination.hot().hold(member.cap),
             Purpose::Decide => destination.in_flight() < member.cap,
         };
         if !held {
@@ -223,6 +243,7 @@ impl Pool {
         if let Some(bound) = self.bound().filter(|_| purpose == Purpose::Hold) {
             bound.hold_anyway(index);
         }
+        purpose.count(destination.hot());
         let reason = Reason::Pinned;
         Some((Pick { member: index, tier: member.tier, panic, probe: false, reason, propensity: None }, 0))
     }

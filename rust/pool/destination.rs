@@ -1,18 +1,23 @@
 //! One destination's live state, in atomics. It is shared by id between pools and generations, so that what is in
-//! flight, what was learnt and what was decided about it survive a reload; what processes may share is [`State`].
+//! flight, what was learnt and what was decided about it survive a reload; what processes may share is in [`state`](crate::pool::state).
 //!
 //! Writers and readers never wait for each other, except in transitions of the breaker. About 0.5 kB; the latency
-//! histogram is allocated with the first success.
+//! histogram is allocated with the first success. What every pick reads lies apart, see `hot`.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use crate::balance::hash::xxh64;
+use crate::pool::aside::Aside;
 use crate::pool::breaker::Breaker;
-use crate::pool::state::State;
-use crate::pool::sync::{AtomicU8, AtomicU64, Ordering};
-use crate::stats::{Counter, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
+use crate::pool::hot::{Hot, Slot};
+use crate::pool::record::Record;
+use crate::pool::sync::{AtomicU8, Ordering};
+use crate::stats::{Counter, ExpiringMean, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
+
+/// Seconds after which what a destination said of its utilisation no longer holds, as gRPC's A58 has it.
+const UTILISATION_EXPIRY: u32 = 180;
 
 /// What the operator wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,15 +121,9 @@ impl fmt::Display for Health {
     }
 }
 
-/// What was counted about a destination.
+/// What was counted about a destination, apart from what goes well.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Times it was picked without being held.
-    pub selections: Counter,
-    /// Leases taken.
-    pub attempts: Counter,
-    /// Leases that ended in success.
-    pub successes: Counter,
     /// Leases that ended in failure.
     pub failures: Counter,
     /// Leases that ended because the destination asked for a pause.
@@ -135,40 +134,53 @@ pub struct Counts {
     pub ejections: Counter,
     /// Times it passed probation.
     pub recoveries: Counter,
+    /// Times it was picked because those before it could not serve: out, full, or failed over by an operator.
+    pub failovers: Counter,
+    /// Trials begun on probation.
+    pub trials: Counter,
+    /// Trials that ended in success.
+    pub trial_successes: Counter,
+    /// Trials that ended in failure.
+    pub trial_failures: Counter,
     /// Failures by name.
     pub failure_kinds: KindCounts,
 }
 
 /// One sendable target.
 #[derive(Debug)]
-#[repr(align(64))] // destinations do not share cache lines: each is written by those who use it
+#[repr(C, align(64))] // destinations do not share cache lines: each is written by those who use it
 pub struct Destination {
-    state: State,
+    // The fields that an outcome touches are the first.
+    slot: Slot,
+    histogram: OnceLock<Box<Histogram>>,
+    breaker: Breaker,
     admin: AtomicU8,
     health: AtomicU8,
-    /// Newest live generation that has it; see [`Destination::is_stale`].
-    generation: AtomicU64,
+    utilisation: ExpiringMean<UTILISATION_EXPIRY>,
     id: Arc<str>,
     /// The hash of the id, the same in every process: affinity knows it by this, and ejections are jittered by it.
     salt: u64,
+    aside: Aside,
+    record: Record,
     counts: Counts,
-    histogram: OnceLock<Box<Histogram>>,
     /// Made by the first pool that asks for it.
     by_load: OnceLock<Box<LatencyByLoad>>,
 }
 
 impl Destination {
-    /// A destination whose state lies there.
-    pub(crate) fn new(id: Arc<str>, state: State) -> Self {
+    pub(crate) fn new(id: Arc<str>, slot: Slot) -> Self {
         Self {
-            state,
+            slot,
+            histogram: OnceLock::new(),
+            breaker: Breaker::default(),
             admin: AtomicU8::new(Admin::Enabled as u8),
             health: AtomicU8::new(Health::Healthy as u8),
-            generation: AtomicU64::new(0),
+            utilisation: ExpiringMean::default(),
             salt: xxh64(id.as_bytes()),
             id,
+            aside: Aside::default(),
+            record: Record::default(),
             counts: Counts::default(),
-            histogram: OnceLock::new(),
             by_load: OnceLock::new(),
         }
     }
@@ -179,23 +191,21 @@ impl Destination {
         &self.id
     }
 
+    /// What picks and outcomes touch.
+    #[inline]
+    pub(crate) fn hot(&self) -> &Hot {
+        self.slot.get()
+    }
+
+    /// Where that lies.
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
     /// Messages held for it now.
     #[inline]
     pub fn in_flight(&self) -> u32 {
-        self.state.in_flight()
-    }
-
-    /// Holds it for one message, unless `cap` are held.
-    #[inline]
-    pub(crate) fn hold(&self, cap: u32) -> bool {
-        self.state.hold(cap)
-    }
-
-    /// Lets go of one message. A lease ends once, so the count is never below 0; if it ever were to, it stays at 0.
-    #[inline]
-    pub(crate) fn release(&self) {
-        let released = self.state.release();
-        debug_assert!(released, "released more often than held");
+        self.hot().in_flight()
     }
 
     /// What the operator wants.
@@ -219,7 +229,23 @@ impl Destination {
     /// The breaker.
     #[inline]
     pub fn breaker(&self) -> &Breaker {
-        &self.state.shared().breaker
+        self.hot().place().map_or(&self.breaker, |place| &place.shared().breaker)
+    }
+
+    /// Whether an operator failed it over.
+    #[inline]
+    pub fn aside(&self) -> &Aside {
+        &self.aside
+    }
+
+    /// How long its troubles took, and its last change.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// When it last came back into use, for the ramp: from an ejection, where the pool heeds those, or from a failover.
+    pub(crate) fn returned_at(&self, ejects: bool) -> Option<u64> {
+        self.breaker().recovered_at().filter(|_| ejects).max(self.aside.ended_at())
     }
 
     /// What was counted.
@@ -231,13 +257,23 @@ impl Destination {
     /// Average of latency.
     #[inline]
     pub fn latency(&self) -> &PeakEwma {
-        &self.state.shared().latency
+        self.hot().latency()
     }
 
     /// Average of failures.
     #[inline]
     pub fn failures(&self) -> &FailureEwma {
-        &self.state.shared().failures
+        self.hot().failures()
+    }
+
+    /// Adds what it says of its own load: 1 is all it can do, more is too much. Finite, at least 0.
+    pub fn report_utilisation(&self, utilisation: f32, now: u64) {
+        self.utilisation.observe(utilisation, now);
+    }
+
+    /// Mean of the utilisation it reported of late; `None` if it did not for 3 minutes.
+    pub fn utilisation(&self, now: u64) -> Option<f32> {
+        self.utilisation.at(now)
     }
 
     /// Latencies of successes; `None` before the first.
@@ -247,7 +283,7 @@ impl Destination {
 
     #[inline]
     pub(crate) fn observe_latency(&self, latency: u64, now: u64) {
-        self.latency().observe(latency, now);
+        self.hot().latency().observe(latency, now);
         self.histogram.get_or_init(Box::default).record(latency);
     }
 
@@ -271,37 +307,19 @@ impl Destination {
 
     /// Marks that `generation` is live and has it.
     pub(crate) fn publish(&self, generation: u64) {
-        self.generation.fetch_max(generation, Ordering::Relaxed); // relaxed: late readers judge by the one before
+        self.hot().generation.fetch_max(generation, Ordering::Relaxed); // relaxed: late readers judge by the one before
     }
 
     /// Whether a lease of `generation` is older than the configuration the destination now lives under.
     #[inline]
     pub fn is_stale(&self, generation: u64) -> bool {
-        generation < self.generation.load(Ordering::Relaxed) // relaxed: as above
+        generation < self.hot().generation.load(Ordering::Relaxed) // relaxed: as above
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cap_is_never_exceeded_and_nothing_stays_held() {
-        let destination = Destination::new("a".into(), State::default());
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..20_000 {
-                        if destination.hold(3) {
-                            assert!(destination.in_flight() <= 3);
-                            destination.release();
-                        }
-                    }
-                });
-            }
-        });
-        assert_eq!(destination.in_flight(), 0);
-    }
 
     #[test]
     fn states_have_names() {

@@ -12,9 +12,11 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::balance::{Candidate, Cursor, Policy, Seat};
+use crate::pool::aside::Serving;
 use crate::pool::bound::Bound;
 use crate::pool::breaker::{Phase, ramp};
 use crate::pool::destination::{Admin, Destination, Health};
+use crate::pool::hot::{Hot, Slot};
 use crate::pool::registry::CursorKey;
 use crate::pool::tiers::{TierHealth, TierLoad, loads};
 use crate::pool::{FailoverSpec, Member, Nanos, Pool, Reason, Request};
@@ -29,6 +31,7 @@ pub(crate) enum Status {
     Unhealthy,
     Draining,
     Disabled,
+    FailedOver { until: Nanos },
     Weightless,
 }
 
@@ -39,6 +42,9 @@ impl Status {
             Admin::Disabled => return Self::Disabled,
             Admin::Draining => return Self::Draining,
             Admin::Enabled => {}
+        }
+        if let Some(until) = destination.aside().until(now) {
+            return Self::FailedOver { until };
         }
         if member.share() == 0 {
             return Self::Weightless;
@@ -70,14 +76,23 @@ impl Status {
     }
 
     /// Whether the member counts in its tier: what an operator took out is not missing.
-    fn counts(self) -> bool {
-        !matches!(self, Self::Draining | Self::Disabled | Self::Weightless)
+    pub(crate) fn counts(self) -> bool {
+        !matches!(self, Self::Draining | Self::Disabled | Self::FailedOver { .. } | Self::Weightless)
     }
 }
 
-/// A member in a list.
+impl Pool {
+    /// Whether nobody has taken the member out of use: neither an operator nor a weight of 0.
+    pub(crate) fn may_serve(&self, member: usize, now: Nanos) -> bool {
+        self.member(member).is_some_and(|member| Status::of(member, self.failover(), now).counts())
+    }
+}
+
+/// A member in a list, on one cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Entry {
+    slot: Slot,
     destination: Arc<Destination>,
     pub(crate) member: u32,
     weight: u32,
@@ -110,7 +125,15 @@ impl Ask<'_> {
     }
 }
 
+#[cfg(not(feature = "model"))]
+const _: () = assert!(size_of::<Entry>() == 64);
+
 impl Entry {
+    #[inline]
+    pub(crate) fn hot(&self) -> &Hot {
+        self.slot.get()
+    }
+
     #[inline]
     fn cap_at(&self, now: Nanos) -> u32 {
         if self.cap == u32::MAX || self.ramp_window == 0 {
@@ -122,7 +145,7 @@ impl Entry {
     /// Whether it is below its cap.
     #[inline]
     pub(crate) fn has_room(&self, now: Nanos) -> bool {
-        self.cap == u32::MAX || self.destination.in_flight() < self.cap_at(now)
+        self.cap == u32::MAX || self.hot().in_flight() < self.cap_at(now)
     }
 
     /// Whether the request does not exclude it, and it is still fit where that is in doubt.
@@ -138,12 +161,12 @@ impl Entry {
 
     #[inline]
     pub(crate) fn hold(&self, now: Nanos) -> bool {
-        self.destination.hold(self.cap_at(now))
+        self.hot().hold(self.cap_at(now))
     }
 
     /// Lets go of what was just held.
     pub(crate) fn release(&self) {
-        self.destination.release();
+        self.hot().release();
     }
 }
 
@@ -154,11 +177,11 @@ impl Candidate for Entry {
     }
     #[inline]
     fn in_flight(&self) -> u32 {
-        self.destination.in_flight()
+        self.hot().in_flight()
     }
     #[inline]
     fn latency(&self, now: Nanos) -> Option<f32> {
-        self.destination.latency().at(now)
+        self.hot().latency().at(now)
     }
     #[inline]
     fn latency_under_load(&self, now: Nanos) -> Option<f32> {
@@ -166,7 +189,7 @@ impl Candidate for Entry {
     }
     #[inline]
     fn success(&self, now: Nanos) -> f32 {
-        self.destination.failures().success_at(now)
+        self.hot().failures().success_at(now)
     }
     #[inline]
     fn health(&self) -> f32 {
@@ -241,7 +264,9 @@ impl Eligible {
         let mut clearances: Vec<u8> = pool.members().iter().map(|member| member.clearance).collect();
         clearances.sort_unstable();
         clearances.dedup();
-        let levels = clearances.iter().map(|clearance| Level::build(pool, &statuses, *clearance, now)).collect();
+        let serving = Serving::of(pool, now);
+        let level = |clearance: &u8| Level::build(pool, &statuses, &serving, *clearance, now);
+        let levels = clearances.iter().map(level).collect();
         let counted = statuses.iter().filter(|status| status.counts()).count();
         let fit = statuses.iter().filter(|status| status.is_fit()).count();
         Self {
@@ -268,21 +293,28 @@ fn next_deadline(pool: &Pool, now: Nanos) -> Nanos {
             Phase::Out(until) => until.min(breaker.paused_until().filter(|asked| *asked > now).unwrap_or(until)),
             Phase::Closed | Phase::Probation => Nanos::MAX,
         };
-        let ramp = breaker.recovered_at().map_or(Nanos::MAX, |at| at.saturating_add(window));
-        if ramp > now { out.min(ramp) } else { out }
+        let hold = member.destination().aside().until(now).unwrap_or(Nanos::MAX);
+        let ramp = member.destination().returned_at(true).map_or(Nanos::MAX, |at| at.saturating_add(window));
+        if ramp > now { out.min(ramp).min(hold) } else { out.min(hold) }
     };
     pool.members().iter().map(deadline).min().unwrap_or(Nanos::MAX)
 }
 
 impl Level {
-    fn build(pool: &Pool, statuses: &[Status], clearance: u8, now: Nanos) -> Self {
+    fn build(pool: &Pool, statuses: &[Status], serving: &Serving, clearance: u8, now: Nanos) -> Self {
         let cleared = |index: &usize| pool.members()[*index].clearance >= clearance;
         let mut members: Vec<usize> = (0..statuses.len()).filter(cleared).collect();
-        members.sort_by_key(|index| pool.members()[*index].tier);
-        let mut groups: Vec<&[usize]> =
-            members.chunk_by(|a, b| pool.members()[*a].tier == pool.members()[*b].tier).collect();
+        // Those that stand in for others come before all tiers.
+        let place = |index: &usize| (!serving.is_lead(*index)).then(|| pool.members()[*index].tier);
+        members.sort_by_key(place);
+        let mut groups: Vec<&[usize]> = members.chunk_by(|a, b| place(a) == place(b)).collect();
+        let aside = |group: &&[usize]| group.iter().all(|i| matches!(statuses[*i], Status::FailedOver { .. }));
+        let mut first = true;
         if !pool.failover().spill {
-            groups.truncate(1);
+            // Only an operator moves on from the first tier; with all of it failed over the next serves in its stead.
+            let at = groups.iter().position(|group| !aside(group)).unwrap_or(0);
+            groups = groups.get(at..=at).map(<[_]>::to_vec).unwrap_or_default();
+            first = at == 0;
         }
         let health: SmallVec<[TierHealth; 4]> = groups
             .iter()
@@ -292,7 +324,7 @@ impl Level {
             })
             .collect();
         let loads = loads(&health, pool.failover().panic_percent());
-        let mut builder = TierBuilder { pool, statuses, clearance, now, first: true };
+        let mut builder = TierBuilder { pool, statuses, serving, clearance, now, first };
         let tiers = groups.iter().zip(&loads).map(|(group, load)| builder.tier(group, *load)).collect();
         let mut probation = Vec::new();
         let mut eager = 0;
@@ -327,6 +359,7 @@ impl Level {
 struct TierBuilder<'a> {
     pool: &'a Pool,
     statuses: &'a [Status],
+    serving: &'a Serving,
     clearance: u8,
     now: Nanos,
     /// Whether the next tier is the primary one.
@@ -337,6 +370,7 @@ impl TierBuilder<'_> {
     fn tier(&mut self, group: &[usize], load: TierLoad) -> Tier {
         let number = group.first().map_or(0, |index| self.pool.members()[*index].tier);
         let spilled = !std::mem::replace(&mut self.first, false);
+        let leads = group.first().is_some_and(|index| self.serving.is_lead(*index));
         let only = |wanted: fn(Status) -> bool| -> Vec<usize> {
             group.iter().copied().filter(|index| wanted(self.statuses[*index])).collect()
         };
@@ -363,11 +397,13 @@ impl TierBuilder<'_> {
             .map(|(list, (members, reason))| {
                 let reason = match reason {
                     Reason::Panic => Reason::Panic,
+                    _ if leads => Reason::Operator,
                     _ if spilled => Reason::Spilled,
                     Reason::Policy(_) if members.len() == 1 => Reason::OnlyChoice,
                     other => other,
                 };
-                self.list(&members, reason, number, list as u8 + if load.panic { 2 } else { 0 })
+                let list = list as u8 + if load.panic { 2 } else { 0 } + if leads { 4 } else { 0 };
+                self.list(&members, reason, number, list)
             })
             .collect();
         Tier { number, load: load.load, panic: load.panic, lists }
@@ -379,8 +415,11 @@ impl TierBuilder<'_> {
         let seat = |entry: &Entry| Seat { weight: entry.weight, salt: entry.destination.salt() };
         let seats: Vec<Seat> = entries.iter().map(seat).collect();
         let key = CursorKey { pool: Arc::clone(self.pool.id()), clearance: self.clearance, tier, list };
+        // Those that stand in for others may be of several tiers, which have no table together.
+        let one_tier = members.iter().all(|index| self.pool.members()[*index].tier == tier);
+        let table = if one_tier { self.pool.table(tier) } else { None };
         List {
-            policy: Policy::build(self.pool.policy(), &seats, self.pool.table(tier).as_ref()),
+            policy: Policy::build(self.pool.policy(), &seats, table.as_ref()),
             cursor: self.pool.registry().cursor(key),
             reason,
             roomy: entries.iter().all(|entry| entry.cap == u32::MAX && entry.ramp_window == 0),
@@ -393,8 +432,8 @@ impl TierBuilder<'_> {
         let member = &self.pool.members()[index];
         let destination = Arc::clone(member.destination());
         let window = self.pool.failover().slow_start;
-        let recovered = destination.breaker().recovered_at();
-        let ramp = recovered.filter(|at| self.pool.failover().eject && at.saturating_add(window) > self.now);
+        let returned = destination.returned_at(self.pool.failover().eject);
+        let ramp = returned.filter(|at| at.saturating_add(window) > self.now);
         let degraded = self.pool.failover().health && destination.health() == Health::Degraded;
         Entry {
             member: index as u32,
@@ -404,6 +443,7 @@ impl TierBuilder<'_> {
             ramp_from: ramp.unwrap_or(0),
             ramp_window: if ramp.is_some() { window } else { 0 },
             panic,
+            slot: destination.slot().clone(),
             destination,
         }
     }

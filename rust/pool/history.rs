@@ -20,7 +20,7 @@ pub(crate) struct History {
 /// A history at rest, in words that processes may share. Relaxed throughout: the latch orders them.
 #[derive(Debug, Default)]
 #[repr(C)]
-pub(crate) struct Record {
+pub(crate) struct Words {
     latch: Latch,
     times: AtomicU32,
     successes: AtomicU32,
@@ -31,13 +31,13 @@ pub(crate) struct Record {
 /// A history being changed; written back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Open<'a> {
-    record: &'a Record,
+    record: &'a Words,
     history: History,
     /// Dropped last, after what it guards is written.
     _latched: Latched<'a>,
 }
 
-impl Record {
+impl Words {
     /// As new, with a latch between processes.
     pub(crate) fn begin_shared(&self) {
         self.latch.share();

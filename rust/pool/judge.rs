@@ -11,6 +11,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::pool::aside::Serving;
 use crate::pool::breaker::Phase;
 use crate::pool::destination::Admin;
 use crate::pool::eligible::Status;
@@ -167,12 +168,11 @@ impl Pool {
         let failover = self.failover();
         let destination = self.members()[member].destination();
         let _judging = self.registry().judging();
-        let lowest = self.members().iter().map(|member| member.tier).min().unwrap_or(0);
+        let serving = Serving::of(self, now);
         let (mut ejected, mut fit) = (0, 0);
-        for (_, other) in self.members().iter().enumerate().filter(|(index, _)| *index != member) {
+        for (index, other) in self.members().iter().enumerate().filter(|(index, _)| *index != member) {
             ejected += usize::from(other.destination().breaker().is_ejected());
-            let serves = failover.spill || other.tier == lowest;
-            fit += usize::from(serves && Status::of(other, failover, now).is_fit());
+            fit += usize::from(serving.uses(index, other.tier) && Status::of(other, failover, now).is_fit());
         }
         let limit = (self.members().len() * usize::from(failover.max_ejected_percent) / 100).max(1);
         let spared = if ejected >= limit {
@@ -190,8 +190,14 @@ impl Pool {
             }
             return;
         }
-        if let Some(ejection) = destination.breaker().eject(now, failover, destination.salt()) {
+        let breaker = destination.breaker();
+        let since = match cause {
+            Cause::Streak(_) => breaker.failing_since(),
+            Cause::Rate(_) | Cause::Outlier { .. } => breaker.rate().failing_since(now, failover.rate_window),
+        };
+        if let Some(ejection) = breaker.eject(now, failover, destination.salt()) {
             destination.counts().ejections.increment();
+            destination.record().detected(now.saturating_sub(since));
             let kind = EventKind::Ejected { until: ejection.until, times: ejection.times };
             self.registry().changed(now, destination, kind, cause.text(failover));
         }

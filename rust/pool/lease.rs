@@ -84,6 +84,16 @@ impl Lease {
         true
     }
 
+    /// Ends the lease in success, with what the destination says of its load: 1 is all it can do. False, and nothing
+    /// else, if it had ended.
+    pub fn succeed(&self, utilisation: f32, now: Nanos) -> bool {
+        let first = self.finish(Outcome::Success, now);
+        if first {
+            self.destination().report_utilisation(utilisation, now);
+        }
+        first
+    }
+
     /// Ends the lease in failure, counted under `kind` (64 names a destination). False if it had ended.
     pub fn fail(&self, kind: &str, now: Nanos) -> bool {
         let first = self.finish(Outcome::Failure, now);
@@ -105,14 +115,18 @@ impl Pool {
     #[inline]
     fn settle(&self, lease: &Lease, outcome: Outcome, now: Nanos) {
         let destination = lease.destination();
-        destination.release();
+        let hot = destination.hot();
+        hot.release();
         if let Some(bound) = self.bound() {
             bound.release(lease.pick.member);
+        }
+        if let Some(switching) = &self.switching {
+            switching.observe(outcome, lease.started, now);
         }
         let counts = destination.counts();
         match outcome {
             Outcome::Success => {
-                counts.successes.increment();
+                hot.successes.increment();
                 let latency = now.saturating_sub(lease.started);
                 destination.observe_latency(latency, now);
                 if self.policy().uses_latency_by_load() {
@@ -149,12 +163,14 @@ impl Pool {
         let (destination, failover) = (lease.destination(), self.failover());
         match outcome {
             Outcome::Success => {
+                destination.counts().trial_successes.increment();
                 if destination.breaker().probe_succeeded(lease.permit, now, failover.probation_successes) {
                     destination.counts().recoveries.increment();
                     self.registry().changed(now, destination, EventKind::Recovered, "probation passed");
                 }
             }
             Outcome::Failure => {
+                destination.counts().trial_failures.increment();
                 let seed = destination.salt();
                 if let Some(ejection) = destination.breaker().probe_failed(lease.permit, now, failover, seed) {
                     destination.counts().ejections.increment();

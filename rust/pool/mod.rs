@@ -3,8 +3,11 @@
 //! - [`spec`]: what a pool is configured to be.
 //! - [`destination`]: one destination's live state, in atomics; [`registry`] holds all of them by id.
 //! - [`breaker`]: ejection, probation, recovery; [`rate`] counts what [`judge`] decides on; [`tiers`]: spill-over and panic.
-//! - [`weights`]: weights that change while the pool is in use; `bound`: bounded load.
-//! - [`shared`]: the state that the processes of a machine share.
+//! - [`aside`]: manual failover; [`record`]: how long troubles took.
+//! - [`weights`]: weights that change while the pool is in use; [`tuner`] and `adjust`: by what is observed;
+//!   `switching`: the policy does so; `bound`: bounded load.
+//! - `hot`: what every pick touches of a destination, one cache line each; [`shared`]: what of it the processes of a
+//!   machine share.
 //! - `eligible`: a pool's view of its members, immutable, swapped whole; `choose`: the way of a pick through it.
 //! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
 //!
@@ -14,6 +17,8 @@
 //! Two ways to use a pool: [`Pool::select`] decides and changes nothing (but the turn of a rotation);
 //! [`Pool::acquire`] decides and holds, and only leases give outcomes. Destinations on probation are for leases only.
 
+mod adjust;
+pub mod aside;
 mod bound;
 pub mod breaker;
 mod choose;
@@ -21,9 +26,11 @@ pub mod destination;
 mod eligible;
 pub mod events;
 mod history;
+mod hot;
 pub mod judge;
 pub mod lease;
 pub mod rate;
+pub mod record;
 mod refusal;
 pub mod registry;
 #[cfg(all(target_os = "linux", not(feature = "model")))]
@@ -33,8 +40,10 @@ pub mod shared;
 pub mod shared;
 pub mod spec;
 mod state;
+mod switching;
 mod sync;
 pub mod tiers;
+pub mod tuner;
 pub mod view;
 pub mod weights;
 
@@ -45,13 +54,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
 
-use crate::balance::PolicyKind;
 use crate::balance::maglev::Table;
+use crate::balance::{Choice, PolicyKind};
 use crate::error::{NoDestination, PoolError};
+use adjust::Adjusting;
 use bound::Bound;
 use choose::Purpose;
 use eligible::Eligible;
 use events::EventKind;
+use switching::Switching;
 
 pub use destination::{Admin, Destination, Health};
 pub use events::{Event, Events};
@@ -107,6 +118,8 @@ pub enum Reason {
     Policy(PolicyKind),
     /// The policy goes by key and the message has none: at random, by weight.
     NoKey,
+    /// It stands in for another that an operator failed over.
+    Operator,
     /// It was the only one fit in its tier.
     OnlyChoice,
     /// The tiers before its own could not carry the message.
@@ -127,6 +140,7 @@ impl Reason {
         match self {
             Self::Policy(kind) => kind.as_str(),
             Self::NoKey => "no_key",
+            Self::Operator => "operator",
             Self::OnlyChoice => "only_choice",
             Self::Spilled => "spilled",
             Self::Degraded => "degraded",
@@ -139,12 +153,15 @@ impl Reason {
 
 /// A destination's place in a pool.
 #[derive(Debug)]
+#[repr(align(32))] // never on two cache lines
 pub struct Member {
     destination: Arc<Destination>,
     /// Weight as configured.
     configured: u32,
     /// Weight as it was last set, an f64. Relaxed, as the next: the view that is built of them publishes them.
     weight: AtomicU64,
+    /// What that is multiplied by, an f64; 1 where weights are not adjusted.
+    factor: AtomicU64,
     /// Weight as it is used, a whole number; see [`weights`].
     share: AtomicU32,
     pub(crate) tier: u8,
@@ -182,6 +199,20 @@ impl Member {
         self.share.load(Ordering::Relaxed)
     }
 
+    /// What its weight is multiplied by, as adjusted to what was observed.
+    pub fn factor(&self) -> f64 {
+        f64::from_bits(self.factor.load(Ordering::Relaxed))
+    }
+
+    /// Its weight as adjusted.
+    pub fn effective_weight(&self) -> f64 {
+        self.weight() * self.factor()
+    }
+
+    pub(crate) fn set_factor(&self, factor: f64) {
+        self.factor.store(factor.to_bits(), Ordering::Relaxed);
+    }
+
     pub(crate) fn set_weight(&self, weight: f64, share: u32) {
         self.weight.store(weight.to_bits(), Ordering::Relaxed);
         self.share.store(share, Ordering::Relaxed);
@@ -207,7 +238,7 @@ impl Member {
 #[derive(Debug)]
 pub struct Pool {
     id: Arc<str>,
-    policy: PolicyKind,
+    choice: Choice,
     failover: FailoverSpec,
     members: Box<[Member]>,
     by_id: HashMap<Arc<str>, u32>,
@@ -215,14 +246,18 @@ pub struct Pool {
     generation: u64,
     /// Never `None` after `build`.
     eligible: ArcSwapOption<Eligible>,
-    /// Held by the one thread that rebuilds the view or looks for outliers.
+    /// Held by the one thread that rebuilds the view, looks for outliers, adjusts weights or switches the policy.
     rebuilding: Mutex<()>,
-    /// Held while weights are replaced; taken before `rebuilding`.
+    /// Held while weights are replaced; taken before `rebuilding`, or tried.
     reweighing: Mutex<()>,
     /// By tier, what `maglev` goes by. Never taken by a pick.
     tables: Mutex<BTreeMap<u8, Arc<Table>>>,
     bound: Option<Bound>,
     sweep: judge::Sweep,
+    /// Set where weights are adjusted.
+    adjusting: Option<Adjusting>,
+    /// Set where the policy is chosen by what is observed.
+    switching: Option<Switching>,
 }
 
 impl Pool {
@@ -248,6 +283,7 @@ impl Pool {
                 destination,
                 configured: member.weight,
                 weight: AtomicU64::new(f64::from(member.weight).to_bits()),
+                factor: AtomicU64::new(1f64.to_bits()),
                 share: AtomicU32::new(*share),
                 tier: member.tier,
                 cap: member.max_in_flight.unwrap_or(u32::MAX),
@@ -256,9 +292,19 @@ impl Pool {
             .collect();
         let by_id = members.iter().enumerate().map(|(index, member)| (Arc::clone(member.id()), index as u32)).collect();
         let sweep = judge::Sweep::new(&spec.failover, registry.shared().is_some(), now);
+        let adjusts = spec.dynamic_adjustment && spec.policy.takes_adjustment();
+        let switching = match spec.policy {
+            Choice::Auto { keyed } => {
+                let shape = switching::shape(&members, keyed, adjusts);
+                Some(Switching::new(&members, shape, adjusts, now))
+            }
+            Choice::Fixed(_) => None,
+        };
         let pool = Self {
+            switching,
+            adjusting: adjusts.then(|| Adjusting::new(&members, now)),
             id: spec.id,
-            policy: spec.policy,
+            choice: spec.policy,
             failover: spec.failover,
             bound: spec.bounded_load.map(|factor| Bound::new(factor, &members)),
             members,
@@ -285,7 +331,7 @@ impl Pool {
     #[inline]
     pub fn select(&self, request: &Request<'_>, now: Nanos, rng: &mut fastrand::Rng) -> Result<Pick, NoDestination> {
         let (pick, _) = self.choose(request, Purpose::Decide, now, rng)?;
-        self.members[pick.member].destination.counts().selections.increment();
+        self.count_failover(&pick);
         Ok(pick)
     }
 
@@ -301,8 +347,16 @@ impl Pool {
         rng: &mut fastrand::Rng,
     ) -> Result<Lease, NoDestination> {
         let (pick, permit) = self.choose(request, Purpose::Hold, now, rng)?;
-        self.members[pick.member].destination.counts().attempts.increment();
+        self.count_failover(&pick);
         Ok(Lease::new(Arc::clone(self), pick, permit, now))
+    }
+
+    /// Counts a pick that stands in for others.
+    #[inline]
+    fn count_failover(&self, pick: &Pick) {
+        if matches!(pick.reason, Reason::Spilled | Reason::Operator) {
+            self.members[pick.member].destination.counts().failovers.increment();
+        }
     }
 
     /// The pool's id.
@@ -310,9 +364,18 @@ impl Pool {
         &self.id
     }
 
-    /// Its policy.
+    /// How it comes by its policy.
+    pub fn choice(&self) -> Choice {
+        self.choice
+    }
+
+    /// The policy in force.
+    #[inline]
     pub fn policy(&self) -> PolicyKind {
-        self.policy
+        match (self.choice, &self.switching) {
+            (Choice::Fixed(kind), _) => kind,
+            (Choice::Auto { .. }, switching) => switching.as_ref().map(Switching::in_force).unwrap_or_default(),
+        }
     }
 
     /// When its destinations are taken out and brought back.
@@ -363,7 +426,13 @@ impl Pool {
     #[inline]
     fn is_current(&self, view: &Guard<Option<Arc<Eligible>>>, now: Nanos) -> bool {
         let known = |view: &Arc<Eligible>| view.epoch == self.registry.epoch() && now < view.valid_until;
-        view.as_ref().is_some_and(known) && !self.sweep.is_due(now)
+        view.as_ref().is_some_and(known) && !self.review_is_due(now)
+    }
+
+    /// Whether something other than a state of its members makes the view old.
+    #[inline]
+    fn review_is_due(&self, now: Nanos) -> bool {
+        self.sweep.is_due(now) || self.adjusting_is_due(now) || self.switching_is_due(now)
     }
 
     #[cold]
@@ -385,6 +454,11 @@ impl Pool {
         if self.sweep.is_due(now) {
             self.sweep(now);
         }
+        let adjusted = self.adjusting_is_due(now) && self.adjust(now);
+        let switched = self.switching_is_due(now) && self.switch(now);
+        if adjusted || switched {
+            self.rebuild(now);
+        }
         // Another thread may have been through here since the view was found out of date.
         if !self.is_current(&self.eligible.load(), now) {
             self.rebuild(now);
@@ -395,6 +469,9 @@ impl Pool {
     fn rebuild(&self, now: Nanos) {
         for member in &self.members {
             let breaker = member.destination.breaker();
+            if member.destination.aside().lapse(now) {
+                self.registry.noted(now, &member.destination, EventKind::FailedBack, "the hold is over");
+            }
             if breaker.phase(now) == breaker::Phase::Probation && breaker.announce_probation() {
                 self.registry.noted(now, &member.destination, EventKind::Probation, "time is up");
             }

@@ -7,14 +7,13 @@ use loom::thread;
 
 use super::*;
 use crate::pool::breaker::Phase;
-use crate::pool::state::State;
 
 const SECOND: Nanos = 1_000_000_000;
 /// After every deadline of [`ejected`].
 const LATER: Nanos = 60 * SECOND;
 
 fn ejected(spec: &FailoverSpec) -> Arc<Destination> {
-    let destination = Destination::new("a".into(), State::default());
+    let destination = Destination::new("a".into(), hot::Slot::new());
     assert!(destination.breaker().eject(SECOND, spec, 7).is_some());
     Arc::new(destination)
 }
@@ -68,7 +67,7 @@ fn of_an_ejection_and_a_pause_the_later_deadline_stays() {
     for pause in [5, 500] {
         loom::model(move || {
             let spec = FailoverSpec::default();
-            let shared = Arc::new(Destination::new("a".into(), State::default()));
+            let shared = Arc::new(Destination::new("a".into(), hot::Slot::new()));
             let other = Arc::clone(&shared);
             let thread = {
                 let spec = spec.clone();
@@ -85,12 +84,12 @@ fn of_an_ejection_and_a_pause_the_later_deadline_stays() {
 #[test]
 fn a_cap_of_one_is_never_exceeded_and_nothing_stays_held() {
     loom::model(|| {
-        let shared = Arc::new(Destination::new("a".into(), State::default()));
+        let shared = Arc::new(Destination::new("a".into(), hot::Slot::new()));
         let hold = |destination: &Destination| {
-            let held = destination.hold(1);
+            let held = destination.hot().hold(1);
             if held {
                 assert_eq!(destination.in_flight(), 1);
-                destination.release();
+                destination.hot().release();
             }
             held
         };

@@ -115,6 +115,18 @@ impl Rate {
         sum
     }
 
+    /// When the first slice of the window began that has a failure; `now` if none has.
+    pub fn failing_since(&self, now: Nanos, window: Nanos) -> Nanos {
+        let (slice, width) = (slice_at(now, window), (window / Nanos::from(BUCKETS)).max(1));
+        let age = |word: &AtomicU64| {
+            let bucket = Bucket::unpack(word.load(Ordering::Relaxed)); // relaxed: as above
+            let age = after(slice, bucket.slice);
+            (bucket.tally.failed > 0 && age < BUCKETS).then_some(age)
+        };
+        let oldest = self.buckets.iter().filter_map(age).max();
+        oldest.map_or(now, |age| (now / width).saturating_sub(Nanos::from(age)) * width)
+    }
+
     /// Whether the rate was not judged in this slice yet; it counts as judged from then on. So a destination that
     /// fails and may not be ejected is judged ten times a window and not at every failure.
     pub fn is_due(&self, now: Nanos, window: Nanos) -> bool {

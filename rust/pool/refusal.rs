@@ -1,6 +1,7 @@
 //! Why nobody may receive a message, in words and counts, and for how long. Only built when that is so: O(members).
 
 use crate::error::NoDestination;
+use crate::pool::aside::Serving;
 use crate::pool::eligible::Status;
 use crate::pool::{Nanos, Pool, Request};
 
@@ -9,9 +10,9 @@ impl Pool {
     #[cold]
     pub(crate) fn refusal(&self, request: &Request<'_>, now: Nanos) -> NoDestination {
         let mut tally = Tally::default();
-        let lowest = self.members().iter().map(|member| member.tier).min().unwrap_or(0);
+        let serving = Serving::of(self, now);
         let mut considered = 0;
-        for member in self.members() {
+        for (index, member) in self.members().iter().enumerate() {
             if request.pinned.is_some_and(|pinned| *pinned != **member.id()) {
                 continue;
             }
@@ -21,12 +22,23 @@ impl Pool {
                 "not cleared for the message's classification"
             } else if request.excludes(member.id()) {
                 "excluded"
-            } else if !self.failover().spill && member.tier > lowest && request.pinned.is_none() {
+            } else if !serving.uses(index, member.tier)
+                && request.pinned.is_none()
+                && !matches!(status, Status::FailedOver { .. })
+            {
+                tally.moved = true;
                 "in a backup tier that is not used"
             } else {
                 match status {
                     Status::Disabled => "disabled",
                     Status::Draining => "draining",
+                    Status::FailedOver { until } => {
+                        tally.moved = true;
+                        if until != Nanos::MAX {
+                            tally.wait(until - now);
+                        }
+                        "failed over by an operator"
+                    }
                     Status::Weightless => "of weight 0",
                     Status::Unhealthy => "unhealthy",
                     Status::Out { until, asked } => {
@@ -48,7 +60,7 @@ impl Pool {
         }
         if let Some(pinned) = request.pinned.filter(|_| considered == 0) {
             let reason = format!("it has no destination {pinned:?}");
-            return NoDestination { pool: self.id().to_string(), reason, retry_in: None, full: false };
+            return NoDestination { pool: self.id().to_string(), reason, retry_in: None, full: false, moved: false };
         }
         tally.into_refusal(self.id(), considered)
     }
@@ -63,6 +75,7 @@ struct Tally {
     counts: Vec<(&'static str, usize)>,
     retry_in: Option<Nanos>,
     full: bool,
+    moved: bool,
 }
 
 impl Tally {
@@ -86,6 +99,7 @@ impl Tally {
             reason: format!("{members} destination{plural}: {}", parts.join(", ")),
             retry_in: self.retry_in.map(std::time::Duration::from_nanos),
             full: self.full,
+            moved: self.moved,
         }
     }
 }

@@ -14,8 +14,8 @@ use parking_lot::{Mutex, RwLock};
 use crate::balance::Cursor;
 use crate::pool::destination::{Admin, Destination, Health};
 use crate::pool::events::{EventKind, EventLog, Events};
+use crate::pool::hot::Slot;
 use crate::pool::shared::{Map, SharedError};
-use crate::pool::state::State;
 use crate::pool::{Nanos, Pool};
 
 /// Which rotation of a pool: rotations go on where they were when a pool's view is rebuilt or its configuration
@@ -34,6 +34,8 @@ pub(crate) struct CursorKey {
 pub struct Registry {
     epoch: AtomicU64,
     destinations: RwLock<HashMap<Arc<str>, Arc<Destination>>>,
+    /// The place given out last.
+    slot: Mutex<Option<Slot>>,
     cursors: Mutex<HashMap<CursorKey, Arc<Cursor>>>,
     /// Held while a destination is judged, so that two destinations cannot both be the one that may still be ejected.
     judging: Mutex<()>,
@@ -71,13 +73,20 @@ impl Registry {
         if let Some(found) = destinations.get(id) {
             return Ok(Arc::clone(found));
         }
-        let state = match &self.shared {
-            Some(map) => State::Mapped(Map::place(map, id)?),
-            None => State::default(),
+        let slot = match &self.shared {
+            Some(map) => Slot::mapped(Map::place(map, id)?),
+            None => self.next_slot(),
         };
-        let new = Arc::new(Destination::new(Arc::clone(id), state));
+        let new = Arc::new(Destination::new(Arc::clone(id), slot));
         destinations.insert(Arc::clone(id), Arc::clone(&new));
         Ok(new)
+    }
+
+    fn next_slot(&self) -> Slot {
+        let mut last = self.slot.lock();
+        let next = last.as_ref().map_or_else(Slot::new, Slot::next);
+        *last = Some(next.clone());
+        next
     }
 
     /// The destination of this id.
@@ -142,9 +151,33 @@ impl Registry {
         Some(was_out)
     }
 
+    /// Takes a destination out at an operator's word, until then, in favour of `to` or of whoever else there is.
+    /// `None` if there is no such destination.
+    pub fn fail_over(&self, id: &str, to: Option<Arc<str>>, until: Nanos, now: Nanos) -> Option<()> {
+        let destination = self.get(id)?;
+        destination.aside().begin(until, to);
+        self.changed(now, &destination, EventKind::FailedOver { until }, "operator");
+        Some(())
+    }
+
+    /// Ends that, with a slow start or at once. Whether it was so; `None` if there is no such destination.
+    pub fn fail_back(&self, id: &str, ramp: bool, now: Nanos) -> Option<bool> {
+        let destination = self.get(id)?;
+        let was_out = destination.aside().end(ramp, now);
+        if was_out {
+            self.changed(now, &destination, EventKind::FailedBack, "operator");
+        }
+        Some(was_out)
+    }
+
     /// The events with a number above `seq`, of the last 1,024.
     pub fn events_since(&self, seq: u64) -> Events {
         self.log.since(seq)
+    }
+
+    /// What happened to the destinations.
+    pub fn log(&self) -> &EventLog {
+        &self.log
     }
 
     /// Number of changes so far, by all who share them.
@@ -180,7 +213,14 @@ impl Registry {
         kind: EventKind,
         reason: impl Into<Cow<'static, str>>,
     ) {
-        self.log.add(now, destination.id(), kind, reason.into());
+        let reason = reason.into();
+        destination.record().note(now, kind, reason.clone());
+        self.log.add(now, destination.id(), kind, reason);
+    }
+
+    /// Records what concerns a pool as a whole.
+    pub(crate) fn noted_of(&self, now: Nanos, pool: &Pool, kind: EventKind, reason: String) {
+        self.log.add(now, pool.id(), kind, reason.into());
     }
 
     pub(crate) fn cursor(&self, key: CursorKey) -> Arc<Cursor> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::balance::PolicyKind;
+use crate::balance::Choice;
 use crate::error::PoolError;
 use crate::pool::Nanos;
 
@@ -42,10 +42,13 @@ pub struct PoolSpec {
     /// The pool's id.
     pub id: Arc<str>,
     /// How one of several is picked.
-    pub policy: PolicyKind,
+    pub policy: Choice,
     /// For policies by key: a destination holds at most ceil(this × its share by weight of what its tier holds for
     /// this pool), at least 1; `None`: no bound.
     pub bounded_load: Option<f64>,
+    /// Whether weights follow what is observed of the members; without effect where the policy does not go by weights,
+    /// or by keys.
+    pub dynamic_adjustment: bool,
     /// At least one; ids are unique.
     pub members: Vec<MemberSpec>,
     /// When destinations are taken out and brought back.
@@ -189,7 +192,7 @@ impl PoolSpec {
         if let Some(bound) = self.bounded_load {
             if !self.policy.uses_key() {
                 return error(format!(
-                    "bounded_load is for maglev and rendezvous, not for {}; leave it out",
+                    "bounded_load is for maglev, rendezvous and auto, not for {}; leave it out",
                     self.policy
                 ));
             }
@@ -240,6 +243,7 @@ impl PoolSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balance::PolicyKind;
 
     #[test]
     fn what_cannot_work_is_refused_with_a_remedy() {
@@ -250,7 +254,7 @@ mod tests {
             (|spec| spec.members.push(MemberSpec::new("")), "empty"),
             (|spec| spec.members[0].max_in_flight = Some(0), "max_in_flight"),
             (|spec| spec.bounded_load = Some(1.25), "maglev"),
-            (|spec| (spec.policy, spec.bounded_load) = (PolicyKind::Maglev, Some(0.9)), "1.25"),
+            (|spec| (spec.policy, spec.bounded_load) = (PolicyKind::Maglev.into(), Some(0.9)), "1.25"),
             (|spec| spec.failover.streak = 0, "at least 1"),
             (|spec| spec.failover.max_ejection_time = 1, "max_ejection_time"),
             (|spec| spec.failover.panic_threshold_percent = 101, "percentages"),
@@ -260,8 +264,9 @@ mod tests {
         ];
         let good = PoolSpec {
             id: "p".into(),
-            policy: PolicyKind::RoundRobin,
+            policy: Choice::default(),
             bounded_load: None,
+            dynamic_adjustment: false,
             members: vec![MemberSpec::new("a")],
             failover: FailoverSpec::default(),
         };

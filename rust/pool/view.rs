@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::balance::PolicyKind;
+use crate::balance::{Choice, PolicyKind};
 use crate::pool::breaker::Phase;
 use crate::pool::destination::{Admin, Destination, Health};
 use crate::pool::eligible::Status;
+use crate::pool::record::Page;
 use crate::pool::{Nanos, Pool};
 
 /// A destination at one moment.
@@ -21,6 +22,12 @@ pub struct DestinationView {
     pub breaker: &'static str,
     /// ns left of an ejection or pause.
     pub ejected_for: Option<Nanos>,
+    /// Whether an operator failed it over.
+    pub failed_over: bool,
+    /// ns left of that; `None` if it ends by word alone, or there is none.
+    pub failed_over_for: Option<Nanos>,
+    /// Who receives its messages first.
+    pub failed_over_to: Option<Arc<str>>,
     /// Messages held for it.
     pub in_flight: u32,
     /// Times it was picked: leases taken, and decisions without a lease.
@@ -39,12 +46,20 @@ pub struct DestinationView {
     pub ejections: u64,
     /// Times it recovered.
     pub recoveries: u64,
+    /// Times it was picked because those before it could not serve.
+    pub failovers: u64,
+    /// Trials on probation: begun, passed, failed. (The others are under way, were cancelled, or met an overload.)
+    pub trials: [u64; 3],
+    /// How long its troubles took, and its last change.
+    pub record: Page,
     /// Average share of successes, 0..=1; 1.0 before any outcome.
     pub success_rate: f32,
     /// Peak EWMA of latency, ns; `None` before any success.
     pub latency: Option<Nanos>,
     /// Median, 95th and 99th percentile of latency, ns; `None` before any success.
     pub percentiles: Option<[Nanos; 3]>,
+    /// Mean of the utilisation it reported of late, 1: all it can do; `None` if it did not for 3 minutes.
+    pub utilisation: Option<f32>,
     /// Failures by name.
     pub failure_kinds: Vec<(Box<str>, u64)>,
 }
@@ -57,25 +72,33 @@ impl Destination {
             Phase::Out(until) => ("ejected", Some(until - now)),
             Phase::Probation => ("probation", None),
         };
-        let counts = self.counts();
+        let (hot, counts) = (self.hot(), self.counts());
+        let held = self.aside().until(now);
         DestinationView {
             id: Arc::clone(self.id()),
             admin: self.admin(),
             health: self.health(),
             breaker,
             ejected_for,
+            failed_over: held.is_some(),
+            failed_over_for: held.filter(|until| *until != Nanos::MAX).map(|until| until - now),
+            failed_over_to: self.aside().to(now),
             in_flight: self.in_flight(),
-            picks: counts.attempts.get() + counts.selections.get(),
-            attempts: counts.attempts.get(),
-            successes: counts.successes.get(),
+            picks: hot.attempts.get() + hot.selections.get(),
+            attempts: hot.attempts.get(),
+            successes: hot.successes.get(),
             failures: counts.failures.get(),
             overloaded: counts.overloaded.get(),
             cancelled: counts.cancelled.get(),
             ejections: counts.ejections.get(),
             recoveries: counts.recoveries.get(),
+            failovers: counts.failovers.get(),
+            trials: [counts.trials.get(), counts.trial_successes.get(), counts.trial_failures.get()],
+            record: self.record().read(),
             success_rate: self.failures().success(),
             latency: self.latency().last().map(|latency| latency as Nanos),
             percentiles: self.histogram().and_then(|histogram| histogram.quantiles([0.5, 0.95, 0.99])),
+            utilisation: self.utilisation(now),
             failure_kinds: counts.failure_kinds.counts(),
         }
     }
@@ -86,8 +109,10 @@ impl Destination {
 pub struct PoolView {
     /// Its id.
     pub id: Arc<str>,
-    /// Its policy.
-    pub policy: PolicyKind,
+    /// How it comes by its policy.
+    pub policy: Choice,
+    /// The policy in force.
+    pub in_force: PolicyKind,
     /// Its members, in the order configured.
     pub members: Vec<MemberView>,
     /// Fit members of those enabled with a weight above 0, 0..=1.
@@ -101,6 +126,8 @@ pub struct MemberView {
     pub id: Arc<str>,
     /// Weight as it was last set, or as configured.
     pub weight: f64,
+    /// Weight as it is used: adjusted to what was observed, where the pool does so.
+    pub effective_weight: f64,
     /// Tier.
     pub tier: u8,
     /// Clearance.
@@ -118,6 +145,7 @@ impl Pool {
         let member = |member: &crate::pool::Member| MemberView {
             id: Arc::clone(member.id()),
             weight: member.weight(),
+            effective_weight: member.effective_weight(),
             tier: member.tier(),
             clearance: member.clearance(),
             max_in_flight: member.max_in_flight(),
@@ -126,7 +154,8 @@ impl Pool {
         };
         PoolView {
             id: Arc::clone(self.id()),
-            policy: self.policy(),
+            policy: self.choice(),
+            in_force: self.policy(),
             members: self.members().iter().map(member).collect(),
             healthy_ratio: self.healthy_ratio(now),
         }

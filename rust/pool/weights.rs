@@ -1,4 +1,5 @@
-//! Weights that change while the pool is in use: by an operator, or by whatever learns or adjusts them.
+//! Weights that change while the pool is in use: set by an operator or whatever learns them. Where the pool adjusts
+//! weights to what it observes (`adjust`), what is set here is multiplied by that.
 //!
 //! All weights of a call take effect at once: they are written and the pool's view is rebuilt under one lock, while
 //! picks go on with the view before. Rotations go on from the turn they are at.
@@ -68,7 +69,9 @@ impl Pool {
             }
             new[index] = weight;
         }
-        let shares = shares(&new);
+        let effective: Vec<f64> =
+            self.members().iter().zip(&new).map(|(member, weight)| weight * member.factor()).collect();
+        let shares = shares(&effective);
         let tables = self.makes_tables().then(|| tables(self.members(), &shares));
         let _rebuilding = self.rebuilding.lock();
         for ((member, weight), share) in self.members().iter().zip(&new).zip(&shares) {
@@ -77,12 +80,14 @@ impl Pool {
         if let Some(tables) = tables {
             *self.tables.lock() = tables;
         }
+        self.weigh_anew(now);
         self.rebuild(now);
         Ok(())
     }
 
     /// Takes over the weights that were set on the pool's predecessor, of members whose configured weight is the same:
-    /// what the configuration did not change stays as it was set.
+    /// what the configuration did not change stays as it was set. And, where both adjust weights or choose their policy,
+    /// what was observed.
     ///
     /// # Errors
     /// None in fact: the weights are those of a pool.
@@ -93,7 +98,9 @@ impl Pool {
             set.then(|| (Arc::clone(member.id()), before.weight()))
         };
         let adopted: Vec<(Arc<str>, f64)> = self.members().iter().filter_map(adopted).collect();
-        if adopted.is_empty() {
+        let adjusted = self.adopt_adjustment(predecessor);
+        let chosen = self.adopt_choice(predecessor);
+        if adopted.is_empty() && !adjusted && !chosen {
             return Ok(());
         }
         self.set_weights(adopted.iter().map(|(id, weight)| (&**id, *weight)), now)

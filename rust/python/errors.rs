@@ -6,11 +6,12 @@ use pyo3::types::PyTuple;
 use super::unix_now;
 use crate::error::{NoDestination, Place, PoolError, ReadError, RuleError};
 use crate::message::json::JsonError;
-use crate::router::BuildError;
+use crate::router::{BuildError, FailOverError};
 use crate::rules::matcher::MatchError;
 
 mod python {
     pyo3::import_exception!(turnout.errors, ConfigError);
+    pyo3::import_exception!(turnout.errors, FailoverError);
     pyo3::import_exception!(turnout.errors, MessageError);
     pyo3::import_exception!(turnout.errors, NoDestinationError);
     pyo3::import_exception!(turnout.errors, NoRouteError);
@@ -57,6 +58,13 @@ pub(super) fn build_error(py: Python<'_>, error: BuildError) -> PyErr {
     }
 }
 
+pub(super) fn fail_over_error(error: FailOverError) -> PyErr {
+    match error {
+        FailOverError::Unknown(_) => config_error(error.to_string()),
+        FailOverError::Nobody(problem) => python::FailoverError::new_err(problem),
+    }
+}
+
 pub(super) fn message_error(field: &str, problem: String) -> PyErr {
     python::MessageError::new_err((field.to_owned(), problem))
 }
@@ -75,7 +83,7 @@ pub(super) fn match_error(error: MatchError) -> PyErr {
 
 pub(super) fn no_destination(error: NoDestination) -> PyErr {
     let retry_at = error.retry_in.map(|wait| unix_now() + wait.as_secs_f64());
-    python::NoDestinationError::new_err((error.pool, error.reason, retry_at, error.full))
+    python::NoDestinationError::new_err((error.pool, error.reason, retry_at, error.full, error.moved))
 }
 
 pub(super) fn no_route(problem: &str) -> PyErr {

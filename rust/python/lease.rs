@@ -6,7 +6,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyType};
 
 use super::decision::Decision;
-use super::{nanos, now};
+use super::{nanos, now, spec};
 use crate::pool::{Lease as Held, Outcome};
 
 #[pyclass(frozen, module = "turnout._core")]
@@ -69,8 +69,12 @@ impl Lease {
         self.decision.as_ref().map(|decision| decision.clone_ref(py))
     }
 
-    fn success(&self) -> bool {
-        self.held.finish(Outcome::Success, now())
+    #[pyo3(signature = (utilisation = None))]
+    fn success(&self, utilisation: Option<f64>) -> PyResult<bool> {
+        Ok(match utilisation {
+            None => self.held.finish(Outcome::Success, now()),
+            Some(given) => self.held.succeed(spec::utilisation(given)?, now()),
+        })
     }
 
     #[pyo3(signature = (kind = "error"))]
@@ -124,7 +128,7 @@ impl Lease {
 impl Lease {
     fn end_with(&self, kind: Option<&Bound<'_, PyType>>) -> PyResult<()> {
         match kind {
-            None => self.success(),
+            None => self.held.finish(Outcome::Success, now()),
             Some(kind) if is_cancellation(kind)? => self.cancel(),
             Some(kind) => self.failure(&kind.name()?.to_string_lossy()),
         };

@@ -9,6 +9,7 @@ mod batch;
 mod convert;
 mod decision;
 mod errors;
+mod events;
 mod histogram;
 mod lease;
 mod message;
@@ -79,6 +80,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<decision::Decision>()?;
     module.add_class::<decision::Plan>()?;
+    module.add_class::<events::EventLog>()?;
+    module.add_class::<events::EventWatch>()?;
     module.add_class::<histogram::Histogram>()?;
     module.add_class::<lease::Lease>()?;
     module.add_class::<pool::Pool>()?;

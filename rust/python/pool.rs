@@ -10,8 +10,9 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString};
 use super::convert::type_name;
 use super::errors::{config_error, no_destination, pool_error};
 use super::lease::Lease;
-use super::{Dice, now, seconds, spec};
+use super::{Dice, now, seconds, spec, unix_seconds};
 use crate::balance::hash::xxh64;
+use crate::pool::record::Times;
 use crate::pool::{Destination, Nanos, Pool as Members, PoolSpec, Registry, Request};
 
 #[pyclass(frozen, module = "turnout._core")]
@@ -26,20 +27,22 @@ pub(super) struct Pool {
 #[pymethods]
 impl Pool {
     #[new]
-    #[pyo3(signature = (destinations, *, policy = "round_robin", bounded_load = None, failover = None, seed = None))]
+    #[pyo3(signature = (destinations, *, policy = "round_robin", bounded_load = None, dynamic_adjustment = false, failover = None, seed = None))]
     fn new(
         py: Python<'_>,
         destinations: &Bound<'_, PyAny>,
         policy: &str,
         bounded_load: Option<f64>,
+        dynamic_adjustment: bool,
         failover: Option<&Bound<'_, PyAny>>,
         seed: Option<u64>,
     ) -> PyResult<Self> {
         let registry = Registry::new();
         let spec = PoolSpec {
             id: Arc::from("pool"),
-            policy: spec::policy(policy, "pool")?,
+            policy: spec::policy(policy, bounded_load.is_some(), "pool")?,
             bounded_load,
+            dynamic_adjustment,
             members: spec::members(destinations, "pool")?,
             failover: spec::failover(failover)?,
         };
@@ -113,7 +116,12 @@ impl Pool {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Pool of {} destinations by {}>", self.__len__(), self.members.policy())
+        format!("<Pool of {} destinations by {}>", self.__len__(), self.members.choice())
+    }
+
+    #[getter]
+    fn policy(&self) -> &'static str {
+        self.members.policy().as_str()
     }
 }
 
@@ -177,6 +185,9 @@ pub(super) fn destination_state<'py>(
     dict.set_item("health", view.health.as_str())?;
     dict.set_item("breaker", view.breaker)?;
     dict.set_item("ejected_for", view.ejected_for.map(seconds))?;
+    dict.set_item("failed_over", view.failed_over)?;
+    dict.set_item("failed_over_for", view.failed_over_for.map(seconds))?;
+    dict.set_item("failed_over_to", view.failed_over_to.as_deref())?;
     dict.set_item("in_flight", view.in_flight)?;
     dict.set_item("picks", view.picks)?;
     dict.set_item("attempts", view.attempts)?;
@@ -186,11 +197,33 @@ pub(super) fn destination_state<'py>(
     dict.set_item("cancelled", view.cancelled)?;
     dict.set_item("ejections", view.ejections)?;
     dict.set_item("recoveries", view.recoveries)?;
+    dict.set_item("failovers", view.failovers)?;
+    let [trials, passed, failed] = view.trials;
+    dict.set_item("trials", trials)?;
+    dict.set_item("trials_passed", passed)?;
+    dict.set_item("trials_failed", failed)?;
+    dict.set_item("time_to_detect", times(py, view.record.detection)?)?;
+    dict.set_item("time_to_recover", times(py, view.record.recovery)?)?;
+    let change = view.record.change;
+    dict.set_item("since", change.as_ref().map(|change| unix_seconds(change.at)))?;
+    dict.set_item("reason", change.as_ref().map(|change| change.reason.as_ref()))?;
     dict.set_item("success_rate", view.success_rate)?;
     dict.set_item("latency_ms", view.latency.map(milliseconds))?;
     dict.set_item("p50_ms", percentile(0))?;
     dict.set_item("p95_ms", percentile(1))?;
     dict.set_item("p99_ms", percentile(2))?;
+    dict.set_item("utilisation", view.utilisation)?;
     dict.set_item("failure_kinds", kinds)?;
+    Ok(dict)
+}
+
+/// Times in seconds; `None` of none.
+fn times(py: Python<'_>, times: Times) -> PyResult<Bound<'_, PyDict>> {
+    let of = |time: Nanos| (times.count > 0).then(|| seconds(time));
+    let dict = PyDict::new(py);
+    dict.set_item("count", times.count)?;
+    dict.set_item("mean_s", of(times.sum.checked_div(times.count).unwrap_or(0)))?;
+    dict.set_item("last_s", of(times.last))?;
+    dict.set_item("longest_s", of(times.longest))?;
     Ok(dict)
 }

@@ -14,11 +14,14 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::decision::{self, Decision, Plan};
-use super::errors::{build_error, config_error, match_error, no_destination, no_route, read_error, turnout_error};
+use super::errors::{
+    build_error, config_error, fail_over_error, match_error, no_destination, no_route, read_error, turnout_error,
+};
+use super::events::EventLog;
 use super::lease::Lease;
 use super::message::{Keys, check, with_message};
 use super::pool::{destination_state, known};
-use super::{Dice, now, seconds, spec, unix_seconds};
+use super::{Dice, nanos, now, seconds, spec};
 use crate::message::json::Check;
 use crate::pool::shared::Map;
 use crate::pool::{Nanos, Registry};
@@ -366,6 +369,24 @@ impl Router {
         known(id, self.registry.set_health(id, spec::state(health)?, "operator", now()))
     }
 
+    #[pyo3(signature = (name, to = None, hold = None))]
+    fn _fail_over(&self, name: &str, to: Option<&str>, hold: Option<f64>) -> PyResult<Vec<String>> {
+        let at = now();
+        let until = hold.map_or(Nanos::MAX, |hold| at + nanos(hold).max(1));
+        let out = self.live.load().snapshot.fail_over(name, to, until, at).map_err(fail_over_error)?;
+        Ok(out.iter().map(ToString::to_string).collect())
+    }
+
+    fn _fail_back(&self, name: &str, ramp: bool) -> PyResult<Vec<String>> {
+        let back = self.live.load().snapshot.fail_back(name, ramp, now()).map_err(fail_over_error)?;
+        Ok(back.iter().map(ToString::to_string).collect())
+    }
+
+    fn _report_utilisation(&self, id: &str, utilisation: f64) -> PyResult<()> {
+        let reported = spec::utilisation(utilisation)?;
+        known(id, self.registry.get(id).map(|destination| destination.report_utilisation(reported, now())))
+    }
+
     fn _destinations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let at = now();
         let live = self.live.load();
@@ -386,6 +407,7 @@ impl Router {
                 let dict = PyDict::new(py);
                 dict.set_item("id", member.id.as_ref())?;
                 dict.set_item("weight", member.weight)?;
+                dict.set_item("effective_weight", member.effective_weight)?;
                 dict.set_item("tier", member.tier)?;
                 dict.set_item("clearance", CLASSIFICATIONS.get(usize::from(member.clearance)))?;
                 dict.set_item("max_in_flight", member.max_in_flight)?;
@@ -395,6 +417,7 @@ impl Router {
             let dict = PyDict::new(py);
             dict.set_item("id", view.id.as_ref())?;
             dict.set_item("policy", view.policy.as_str())?;
+            dict.set_item("in_force", view.in_force.as_str())?;
             dict.set_item("healthy_ratio", view.healthy_ratio)?;
             dict.set_item("destinations", members.collect::<PyResult<Vec<_>>>()?)?;
             Ok(dict)
@@ -402,19 +425,8 @@ impl Router {
         PyList::new(py, pools.collect::<PyResult<Vec<_>>>()?)
     }
 
-    #[pyo3(signature = (since = 0))]
-    fn _events<'py>(&self, py: Python<'py>, since: u64) -> PyResult<Bound<'py, PyList>> {
-        let events = self.registry.events_since(since).events;
-        let events = events.iter().map(|event| {
-            let dict = PyDict::new(py);
-            dict.set_item("seq", event.seq)?;
-            dict.set_item("at", unix_seconds(event.at))?;
-            dict.set_item("destination", event.destination.as_ref())?;
-            dict.set_item("kind", event.kind.as_str())?;
-            dict.set_item("reason", event.reason.as_ref())?;
-            Ok(dict)
-        });
-        PyList::new(py, events.collect::<PyResult<Vec<_>>>()?)
+    fn _event_log(&self) -> EventLog {
+        EventLog::new(&self.registry)
     }
 
     fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -7,8 +7,8 @@ use super::errors::config_error;
 use super::spec::{self, Section};
 use super::{nanos, seconds};
 use crate::pool::{Nanos, PoolSpec};
-use crate::simulate::report::{DestinationReport, Point};
-use crate::simulate::{Arrivals, Latency, Report, ServerSpec, Service, Shape, Simulation, Trouble, TroubleKind};
+use crate::simulate::report::{DestinationReport, Point, Switch};
+use crate::simulate::{Arrivals, Keys, Latency, Report, ServerSpec, Service, Shape, Simulation, Trouble, TroubleKind};
 
 #[pyfunction]
 #[pyo3(signature = (pool, scenario, *, failover = None))]
@@ -18,7 +18,7 @@ pub(super) fn simulate<'py>(
     scenario: &Bound<'py, PyAny>,
     failover: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    // Its messages are made up and have no key.
+    // Its messages are made up, and so are their keys.
     let (pool, _) = spec::pool(pool, &spec::failover(failover)?)?;
     let simulation = read(scenario, pool)?;
     let mut interrupted = None;
@@ -36,7 +36,7 @@ pub(super) fn simulate<'py>(
 fn read(scenario: &Bound<'_, PyAny>, pool: PoolSpec) -> PyResult<Simulation> {
     let known = [
         "arrivals", "servers", "duration", "warmup", "routers", "shared", "timeout", "attempts", "backoff", "points",
-        "seed",
+        "keys", "seed",
     ];
     let section = Section::new(scenario, "scenario", &known)?;
     Ok(Simulation {
@@ -51,8 +51,14 @@ fn read(scenario: &Bound<'_, PyAny>, pool: PoolSpec) -> PyResult<Simulation> {
         attempts: section.required("attempts")?,
         backoff: nanos(section.required("backoff")?),
         buckets: section.required("points")?,
+        keys: section.optional("keys")?.map(|item| keys(&item)).transpose()?,
         seed: section.required("seed")?,
     })
+}
+
+fn keys(item: &Bound<'_, PyAny>) -> PyResult<Keys> {
+    let section = Section::new(item, "keys".to_owned(), &["count", "exponent"])?;
+    Ok(Keys { count: section.required("count")?, exponent: section.required("exponent")? })
 }
 
 fn unknown(what: &str, name: &str) -> PyErr {
@@ -177,6 +183,15 @@ fn point<'py>(py: Python<'py>, point: &Point) -> PyResult<Bound<'py, PyDict>> {
     Ok(dict)
 }
 
+fn switch<'py>(py: Python<'py>, switch: &Switch) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("at", seconds(switch.at))?;
+    dict.set_item("pool", switch.pool.as_ref())?;
+    dict.set_item("to", switch.to.as_str())?;
+    dict.set_item("reason", &switch.reason)?;
+    Ok(dict)
+}
+
 fn written<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("policy", report.policy.as_str())?;
@@ -196,6 +211,8 @@ fn written<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDict>
     let destinations = report.destinations.iter().map(|one| destination(py, one)).collect::<PyResult<Vec<_>>>()?;
     dict.set_item("destinations", destinations)?;
     dict.set_item("series", report.series.iter().map(|one| point(py, one)).collect::<PyResult<Vec<_>>>()?)?;
+    let switches = report.switches.iter().map(|one| switch(py, one)).collect::<PyResult<Vec<_>>>()?;
+    dict.set_item("switches", switches)?;
     dict.set_item("ended_early", report.ended_early)?;
     Ok(dict)
 }

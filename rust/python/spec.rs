@@ -17,7 +17,7 @@ use smallvec::{SmallVec, smallvec};
 use super::convert::{self, Held};
 use super::errors::{config_error, rule_error};
 use super::nanos;
-use crate::balance::PolicyKind;
+use crate::balance::Choice;
 use crate::cache::{Bounds, Caching};
 use crate::error::{Place, RuleError};
 use crate::message::path::Path;
@@ -139,8 +139,12 @@ pub(super) fn level(name: &str, owner: &str) -> PyResult<u8> {
     })
 }
 
-pub(super) fn policy(name: &str, owner: &str) -> PyResult<PolicyKind> {
-    name.parse().map_err(|error| config_error(format!("{owner}: {error}")))
+/// A policy by its name; `keyed`: whether `auto` is to go by key.
+pub(super) fn policy(name: &str, keyed: bool, owner: &str) -> PyResult<Choice> {
+    match name.parse().map_err(|error| config_error(format!("{owner}: {error}")))? {
+        Choice::Auto { .. } => Ok(Choice::Auto { keyed }),
+        fixed => Ok(fixed),
+    }
 }
 
 /// The way to a key: `message` and names below it.
@@ -232,20 +236,33 @@ pub(super) fn failover(settings: Option<&Bound<'_, PyAny>>) -> PyResult<Failover
     Ok(spec)
 }
 
+/// What a destination says of its load, checked.
+pub(super) fn utilisation(given: f64) -> PyResult<f32> {
+    if given.is_finite() && given >= 0.0 {
+        return Ok((given as f32).min(f32::MAX));
+    }
+    Err(config_error(format!("utilisation: {given} is no load; write a number from 0, where 1 is all it can do")))
+}
+
 /// A state by its name.
 pub(super) fn state<T: FromStr<Err: Display>>(name: &str) -> PyResult<T> {
     name.parse().map_err(|error: T::Err| config_error(error.to_string()))
 }
 
-/// A pool, `{"id", "policy", "key", "bounded_load", "destinations"}`, and the field that holds the key of a message.
+/// A pool, `{"id", "policy", "key", "bounded_load", "dynamic_adjustment", "destinations"}`, and the field that holds the
+/// key of a message.
 pub(super) fn pool(item: &Bound<'_, PyAny>, failover: &FailoverSpec) -> PyResult<(PoolSpec, Option<Path>)> {
-    let section = Section::new(item, "pool", &["id", "policy", "key", "bounded_load", "destinations"])?;
+    let known = ["id", "policy", "key", "bounded_load", "dynamic_adjustment", "destinations"];
+    let section = Section::new(item, "pool", &known)?;
     let id: String = section.required("id")?;
     let owner = format!("pool {id:?}");
     let key = section.optional::<String>("key")?.map(|path| key_path(&path, &owner)).transpose()?;
+    let bounded_load = section.optional("bounded_load")?;
+    let keyed = key.is_some() || bounded_load.is_some();
     let spec = PoolSpec {
-        policy: policy(&section.required::<String>("policy")?, &owner)?,
-        bounded_load: section.optional("bounded_load")?,
+        policy: policy(&section.required::<String>("policy")?, keyed, &owner)?,
+        bounded_load,
+        dynamic_adjustment: section.optional("dynamic_adjustment")?.unwrap_or(false),
         members: members(&section.required::<Bound<'_, PyAny>>("destinations")?, &owner)?,
         id: Arc::from(id),
         failover: failover.clone(),

@@ -13,6 +13,7 @@
 
 mod asked;
 pub mod facts;
+mod failover;
 mod resolve;
 mod spec;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use asked::Asked;
+pub use failover::FailOverError;
 pub use resolve::{CLASSIFICATIONS, Choice, Origin, Plan, Resolution, Target};
 pub use spec::{BuildError, DefaultRoute, Mode, ROOTS, RouterSpec, RuleSpec, Stage, Urgent};
 

@@ -237,6 +237,7 @@ impl Plan {
                     None => failed = Some(error),
                     Some(first) => {
                         first.full |= error.full;
+                        first.moved |= error.moved;
                         first.retry_in = match (first.retry_in, error.retry_in) {
                             (Some(a), Some(b)) => Some(a.min(b)),
                             (a, b) => a.or(b),
@@ -250,6 +251,7 @@ impl Plan {
             reason: "the route has no pool: the message is for dead letters".to_owned(),
             retry_in: None,
             full: false,
+            moved: false,
         }))
     }
 

@@ -19,6 +19,7 @@ fn pool(id: &str, members: &[&str]) -> PoolSpec {
         id: id.into(),
         policy: Default::default(),
         bounded_load: None,
+        dynamic_adjustment: false,
         members,
         failover: FailoverSpec::default(),
     }

@@ -1,9 +1,10 @@
-//! Random times: of service and of arrivals.
+//! What is random: times of service and of arrivals, and keys.
 
 use std::f64::consts::TAU;
 
+use crate::balance::hash::xxh64;
 use crate::pool::Nanos;
-use crate::simulate::spec::{Arrivals, Service, Shape};
+use crate::simulate::spec::{Arrivals, Keys, Service, Shape};
 
 /// A number above 0 and at most 1.
 fn unit(rng: &mut fastrand::Rng) -> f64 {
@@ -56,6 +57,31 @@ impl Arrivals {
     }
 }
 
+/// Keys to draw from: by how many of all messages a key or a more frequent one has, ascending to 1. 8 bytes a key, a
+/// draw is a search.
+#[derive(Debug)]
+pub(super) struct Ring(Box<[f64]>);
+
+impl Ring {
+    pub(super) fn new(keys: Keys) -> Self {
+        let shares: Vec<f64> = (1..=keys.count).map(|rank| f64::from(rank).powf(-keys.exponent)).collect();
+        let all: f64 = shares.iter().sum();
+        let mut sum = 0.0;
+        let running = |share: f64| {
+            sum += share / all;
+            sum
+        };
+        Self(shares.into_iter().map(running).collect())
+    }
+
+    /// The hash of a key.
+    pub(super) fn draw(&self, rng: &mut fastrand::Rng) -> u64 {
+        let point = rng.f64();
+        let rank = self.0.partition_point(|upto| *upto <= point).min(self.0.len().saturating_sub(1));
+        xxh64(&(rank as u64).to_le_bytes())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +123,19 @@ mod tests {
             times(bursts).into_iter().partition(|at| at % 1_000_000_000 < 100_000_000);
         let ratio = (inside.len() as f64 / 0.1) / (outside.len() as f64 / 0.9);
         assert!((ratio / 5.0 - 1.0).abs() < 0.03, "{ratio}");
+    }
+
+    #[test]
+    fn keys_have_the_shares_of_their_law() {
+        for (exponent, first, second) in [(0.0, 0.01, 0.01), (1.0, 1.0 / 5.187_377_5, 0.5 / 5.187_377_5)] {
+            let (ring, mut rng) = (Ring::new(Keys { count: 100, exponent }), fastrand::Rng::with_seed(3));
+            let mut counts = std::collections::HashMap::<u64, u32>::new();
+            (0..400_000).for_each(|_| *counts.entry(ring.draw(&mut rng)).or_default() += 1);
+            assert_eq!(counts.len(), 100);
+            for (rank, expected) in [(0u64, first), (1, second)] {
+                let share = f64::from(counts[&xxh64(&rank.to_le_bytes())]) / 400_000.0;
+                assert!((share / expected - 1.0).abs() < 0.06, "{exponent} {rank}: {share}");
+            }
+        }
     }
 }

@@ -16,7 +16,7 @@ pub mod spec;
 
 pub use report::{Latency, Report};
 pub use run::run;
-pub use spec::{Arrivals, ServerSpec, Service, Shape, Simulation, SimulationError, Trouble, TroubleKind};
+pub use spec::{Arrivals, Keys, ServerSpec, Service, Shape, Simulation, SimulationError, Trouble, TroubleKind};
 
 use crate::pool::Nanos;
 
@@ -29,15 +29,22 @@ mod tests;
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
-    use crate::balance::PolicyKind;
+    use crate::balance::Choice;
     use crate::pool::{FailoverSpec, MemberSpec, PoolSpec};
 
     /// `count` destinations of one place and 10 ms, exponential; messages at random, `rate` a second for 10 s.
-    pub(crate) fn simulation(policy: PolicyKind, count: usize, rate: f64) -> Simulation {
+    pub(crate) fn simulation(policy: impl Into<Choice>, count: usize, rate: f64) -> Simulation {
         let service = Service { mean: 10e6, shape: Shape::Exponential };
         let members = (0..count).map(|number| MemberSpec::new(format!("d{number}"))).collect();
         Simulation {
-            pool: PoolSpec { id: "p".into(), policy, members, failover: FailoverSpec::default(), bounded_load: None },
+            pool: PoolSpec {
+                id: "p".into(),
+                policy: policy.into(),
+                members,
+                failover: FailoverSpec::default(),
+                bounded_load: None,
+                dynamic_adjustment: false,
+            },
             servers: vec![ServerSpec { service, places: Some(1), troubles: Vec::new() }; count],
             arrivals: Arrivals::Poisson { rate },
             duration: 10_000_000_000,
@@ -48,6 +55,7 @@ pub(crate) mod testing {
             attempts: 1,
             backoff: 0,
             buckets: 10,
+            keys: None,
             seed: 1,
         }
     }

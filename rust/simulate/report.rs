@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::balance::PolicyKind;
+use crate::balance::{Choice, PolicyKind};
 use crate::pool::Nanos;
 use crate::stats::Histogram;
 
@@ -100,11 +100,24 @@ pub struct Point {
     pub states: Box<[States]>,
 }
 
+/// A policy put on trial, kept or replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switch {
+    /// When, ns from the start.
+    pub at: Nanos,
+    /// The router's pool.
+    pub pool: Arc<str>,
+    /// The policy in force from then on.
+    pub to: PolicyKind,
+    /// Why, with the figures.
+    pub reason: String,
+}
+
 /// Everything a simulation measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// The policy.
-    pub policy: PolicyKind,
+    pub policy: Choice,
     /// Counts of messages.
     pub totals: Totals,
     /// From the arrival of a message to its delivery, failed attempts included; `None` if none was delivered.
@@ -113,6 +126,8 @@ pub struct Report {
     pub destinations: Vec<DestinationReport>,
     /// Over time, the warm-up included.
     pub series: Vec<Point>,
+    /// What became of the policy of pools under `auto`, in the order of time; of the last 1,024 events of each router.
+    pub switches: Vec<Switch>,
     /// Events processed: arrivals, answers, further attempts.
     pub events: u64,
     /// Why it ended before its time, if it did.

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::pool::breaker::Phase;
+use crate::pool::events::EventKind;
 use crate::pool::{Lease, Nanos, Outcome, Pool, Registry, Request};
-use crate::simulate::report::{DestinationReport, Latencies, Point, Report, States, Totals};
+use crate::simulate::draw::Ring;
+use crate::simulate::report::{DestinationReport, Latencies, Point, Report, States, Switch, Totals};
 use crate::simulate::server::{Answer, Server};
 use crate::simulate::spec::{Arrivals, Simulation, SimulationError};
 
@@ -42,6 +44,8 @@ struct Message {
     arrived: Nanos,
     /// What is random about it, whatever the policy does.
     seed: u64,
+    /// The hash of its key.
+    key: Option<u64>,
     router: u32,
     /// Members tried, the last one included.
     tried: SmallVec<[u32; 4]>,
@@ -82,6 +86,7 @@ struct World<'a> {
     nature: fastrand::Rng,
     /// What policies draw.
     choice: fastrand::Rng,
+    keys: Option<Ring>,
     next_arrival: Option<Nanos>,
     /// Answers, further attempts, and arrivals of a closed loop: when, in which order, and whose (or nobody's yet).
     due: BinaryHeap<Reverse<(Nanos, u64, Option<u32>)>>,
@@ -127,6 +132,7 @@ impl<'a> World<'a> {
             servers: spec.servers.iter().cloned().map(Server::new).collect(),
             next_arrival: spec.arrivals.next(0, &mut nature),
             nature,
+            keys: spec.keys.map(Ring::new),
             choice: fastrand::Rng::with_seed(spec.seed ^ ODD),
             due: BinaryHeap::new(),
             messages: Vec::new(),
@@ -199,7 +205,9 @@ impl<'a> World<'a> {
     fn arrive(&mut self, now: Nanos) {
         let seed = self.nature.u64(..);
         let router = if self.spec.routers == 1 { 0 } else { self.nature.u32(..self.spec.routers as u32) };
-        let message = Message { arrived: now, seed, router, tried: SmallVec::new(), attempt: None, timed_out: false };
+        let key = self.keys.as_ref().map(|ring| ring.draw(&mut fastrand::Rng::with_seed(!seed)));
+        let (tried, attempt) = (SmallVec::new(), None);
+        let message = Message { arrived: now, seed, key, router, tried, attempt, timed_out: false };
         let slice = self.slice(now);
         self.slices[slice].messages += 1;
         self.totals.messages += u64::from(self.is_measured(&message));
@@ -242,7 +250,7 @@ impl<'a> World<'a> {
         let pool = &self.routers[message.router as usize];
         let tried = message.tried.iter().map(|member| &**pool.members()[*member as usize].id());
         let exclude: SmallVec<[&str; 4]> = tried.collect();
-        let request = Request { exclude: &exclude, ..Request::default() };
+        let request = Request { exclude: &exclude, key: message.key, ..Request::default() };
         pool.acquire(&request, START + now, &mut self.choice).ok()
     }
 
@@ -375,8 +383,22 @@ impl<'a> World<'a> {
             latency: self.latencies.summary(),
             destinations: self.measured.into_iter().zip(&self.spec.pool.members).map(destination).collect(),
             series: self.slices.into_iter().enumerate().map(point).collect(),
+            switches: switches(&self.registries),
             events: self.events,
             ended_early: self.ended_early,
         }
     }
+}
+
+fn switches(registries: &[Arc<Registry>]) -> Vec<Switch> {
+    let events = registries.iter().flat_map(|registry| registry.events_since(0).events);
+    let switch = |event: crate::pool::Event| match event.kind {
+        EventKind::Policy(to) => {
+            Some(Switch { at: event.at - START, pool: event.destination, to, reason: event.reason.into_owned() })
+        }
+        _ => None,
+    };
+    let mut found: Vec<Switch> = events.filter_map(switch).collect();
+    found.sort_by_key(|one| one.at);
+    found
 }

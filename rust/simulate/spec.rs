@@ -7,6 +7,8 @@ use crate::pool::{Nanos, PoolSpec};
 const MOST_VIEWS: usize = 4_000_000;
 /// The most points of the time series.
 const MOST_BUCKETS: usize = 1_000;
+/// The most keys: 8 MB of shares.
+const MOST_KEYS: u32 = 1_000_000;
 /// The most places of one server.
 const MOST_PLACES: u32 = 100_000;
 
@@ -35,8 +37,20 @@ pub struct Simulation {
     pub backoff: Nanos,
     /// Points of the time series, 1 to 1,000.
     pub buckets: usize,
+    /// The keys of messages, for policies by key; `None`: they have none.
+    pub keys: Option<Keys>,
     /// Everything random follows from it. Equal seeds give every policy the same arrivals and the same work.
     pub seed: u64,
+}
+
+/// Keys of messages: the k-th most frequent of `count` has a share in proportion to k^-exponent, as Zipf's law has it;
+/// with exponent 0 all are equal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Keys {
+    /// How many there are, 1 to 1,000,000.
+    pub count: u32,
+    /// 0 to 10.
+    pub exponent: f64,
 }
 
 /// When messages come.
@@ -208,6 +222,12 @@ impl Simulation {
         if self.timeout == Some(0) {
             return refuse("timeout", "must be above 0");
         }
+        if self.keys.is_some_and(|keys| !(1..=MOST_KEYS).contains(&keys.count)) {
+            return refuse("keys.count", "must be 1 to 1,000,000");
+        }
+        if self.keys.is_some_and(|keys| !(0.0..=10.0).contains(&keys.exponent)) {
+            return refuse("keys.exponent", "must be 0 to 10");
+        }
         self.arrivals.check()?;
         for (server, member) in self.servers.iter().zip(&self.pool.members) {
             server.check(&member.id, self.timeout.is_some())?;
@@ -289,13 +309,15 @@ mod tests {
     fn what_cannot_be_simulated_is_refused_with_the_key_at_fault() {
         type Spoil = fn(&mut Simulation);
         let trouble = |kind| Trouble { kind, from: 0, until: Nanos::MAX, flapping: None };
-        let table: [(Spoil, &str); 14] = [
+        let table: [(Spoil, &str); 16] = [
             (|spec| spec.servers.truncate(1), "servers"),
             (|spec| spec.warmup = spec.duration, "duration"),
             (|spec| spec.routers = 0, "routers"),
             (|spec| spec.attempts = 0, "attempts"),
             (|spec| spec.buckets = 0, "points"),
             (|spec| spec.timeout = Some(0), "timeout"),
+            (|spec| spec.keys = Some(Keys { count: 0, exponent: 1.0 }), "keys.count"),
+            (|spec| spec.keys = Some(Keys { count: 9, exponent: -1.0 }), "keys.exponent"),
             (|spec| spec.arrivals = Arrivals::Poisson { rate: f64::NAN }, "rate"),
             (|spec| spec.arrivals = Arrivals::Bursts { rate: 1.0, every: 5, lasting: 5, factor: 2.0 }, "arrivals"),
             (|spec| spec.arrivals = Arrivals::Closed { clients: 0 }, "arrivals"),
@@ -305,7 +327,7 @@ mod tests {
             (|spec| spec.servers[1].troubles[0].until = 0, "troubles of d1"),
             (|spec| spec.servers[1].troubles[0].kind = TroubleKind::Dead, "troubles of d1"),
         ];
-        let mut good = simulation(Default::default(), 2, 100.0);
+        let mut good = simulation(crate::balance::Choice::default(), 2, 100.0);
         good.servers[1].troubles.push(trouble(TroubleKind::Slow(2.0)));
         assert_eq!(good.check(), Ok(()));
         for (spoil, expected) in table {

@@ -1,10 +1,10 @@
 //! The loop as a whole: what comes out of small scenarios.
 
 use super::run::{ASK_EVERY, run};
-use crate::balance::PolicyKind;
+use crate::balance::{Choice, PolicyKind};
 use crate::pool::Nanos;
 use crate::simulate::report::{Report, States};
-use crate::simulate::spec::{Arrivals, Simulation, Trouble, TroubleKind};
+use crate::simulate::spec::{Arrivals, Keys, Shape, Simulation, Trouble, TroubleKind};
 use crate::simulate::testing::simulation;
 
 fn run_all(spec: &Simulation) -> Report {
@@ -108,4 +108,124 @@ fn it_ends_when_told_and_when_too_much_is_in_flight() {
     spec.arrivals = Arrivals::Constant { rate: 1e6 };
     let report = run_all(&spec);
     assert!(report.ended_early.is_some_and(|why| why.contains("in flight")));
+}
+
+/// Four servers of 100/s, the first four times as slow until the 60th second; 150 messages a second for 120 s.
+fn slow_at_first(policy: PolicyKind) -> Simulation {
+    let mut spec = simulation(policy, 4, 150.0);
+    (spec.duration, spec.buckets) = (120_000_000_000, 12);
+    let kind = TroubleKind::Slow(4.0);
+    spec.servers[0].troubles.push(Trouble { kind, from: 0, until: 60_000_000_000, flapping: None });
+    spec
+}
+
+#[test]
+fn dynamic_adjustment_takes_weight_from_a_slow_server_and_gives_it_back() {
+    for policy in [PolicyKind::WeightedRoundRobin, PolicyKind::WeightedRandom, PolicyKind::Adaptive] {
+        let mut spec = slow_at_first(policy);
+        let as_set = run_all(&spec);
+        spec.pool.dynamic_adjustment = true;
+        let adjusted = run_all(&spec);
+        let share = |report: &Report, point: usize| {
+            let attempts = &report.series[point].attempts;
+            attempts[0] as f64 / attempts.iter().sum::<u64>() as f64
+        };
+        for point in 1..6 {
+            assert!(share(&as_set, point) > 0.22, "{policy}: as set");
+            assert!(share(&adjusted, point) < 0.13, "{policy}: {point}");
+        }
+        assert!(share(&adjusted, 11) > 0.2, "{policy}: back");
+        let p99 = |report: &Report| report.series[5].quantiles.unwrap()[1];
+        assert!(p99(&adjusted) * 5 < p99(&as_set), "{policy}");
+    }
+}
+
+/// Round robin's weak spot: four servers of 100/s, the first ten times as slow from the 60th second on, for 10 minutes.
+fn slow_under_auto(seed: u64) -> Report {
+    let mut spec = simulation(Choice::Auto { keyed: false }, 4, 150.0);
+    (spec.duration, spec.buckets, spec.seed) = (600_000_000_000, 10, seed);
+    spec.pool.failover.eject = false;
+    spec.servers[0].troubles.push(Trouble { from: 60_000_000_000, ..always(TroubleKind::Slow(10.0)) });
+    run_all(&spec)
+}
+
+#[test]
+fn auto_leaves_round_robin_for_a_slow_server_and_stays() {
+    for seed in 1..=5 {
+        let report = slow_under_auto(seed);
+        let made: Vec<PolicyKind> = report.switches.iter().map(|one| one.to).collect();
+        assert_eq!(made, [PolicyKind::ResponseTime; 2], "{seed}: {:?}", report.switches);
+        let (trial, kept) = (&report.switches[0], &report.switches[1]);
+        assert!((75_000_000_000..120_000_000_000).contains(&trial.at), "{seed}: {trial:?}");
+        assert!(kept.at < 160_000_000_000 && kept.reason.starts_with("response_time kept: p99 "), "{seed}: {kept:?}");
+        let p99 = |point: usize| report.series[point].quantiles.unwrap()[1];
+        assert!(p99(1) > 1_000_000_000, "{seed}: the line before the slow one grew");
+        assert!((3..10).all(|point| p99(point) < 250_000_000), "{seed}");
+        assert_eq!(slow_under_auto(seed), report);
+    }
+}
+
+#[test]
+fn auto_finds_a_server_that_was_slow_from_the_start() {
+    let mut spec = simulation(Choice::Auto { keyed: false }, 4, 100.0);
+    spec.duration = 300_000_000_000;
+    spec.servers[0].troubles.push(always(TroubleKind::Slow(8.0)));
+    let report = run_all(&spec);
+    assert_eq!(report.switches.len(), 2, "{:?}", report.switches);
+    assert!(report.switches[1].reason.starts_with("response_time kept"));
+}
+
+#[test]
+fn auto_switches_nothing_for_noise_nor_for_what_no_policy_betters() {
+    let shapes = [Shape::Exponential, Shape::Lognormal { sigma: 1.0 }, Shape::Bimodal { share: 0.05, factor: 10.0 }];
+    for shape in shapes {
+        for seed in 1..=3 {
+            let mut spec = simulation(Choice::Auto { keyed: false }, 4, 160.0);
+            (spec.duration, spec.seed) = (600_000_000_000, seed);
+            spec.servers.iter_mut().for_each(|server| server.service.shape = shape);
+            let report = run_all(&spec);
+            assert_eq!(report.switches, [], "{shape:?} {seed}");
+        }
+    }
+    // All fail alike: each alternative has its trial, then it is as it is.
+    let mut spec = simulation(Choice::Auto { keyed: false }, 4, 160.0);
+    (spec.duration, spec.pool.failover.eject) = (600_000_000_000, false);
+    spec.servers.iter_mut().for_each(|server| server.troubles.push(always(TroubleKind::Failing(0.2))));
+    let report = run_all(&spec);
+    assert!(report.switches.len() <= 4, "{:?}", report.switches);
+}
+
+#[test]
+fn keys_go_to_their_destinations_and_uneven_keys_to_uneven_loads() {
+    let share = |policy: Choice, bound: Option<f64>, exponent: f64| {
+        let mut spec = simulation(policy, 10, 400.0);
+        (spec.keys, spec.pool.bounded_load) = (Some(Keys { count: 1_000, exponent }), bound);
+        let report = run_all(&spec);
+        report.destinations.iter().map(|one| one.share).fold(0.0, f64::max)
+    };
+    for policy in [PolicyKind::Maglev.into(), PolicyKind::Rendezvous.into(), Choice::Auto { keyed: true }] {
+        let (even, uneven) = (share(policy, None, 0.0), share(policy, None, 1.5));
+        assert!((0.1..0.15).contains(&even), "{policy}: {even}");
+        assert!(uneven > 0.35, "{policy}: the first of 1,000 keys alone has 38 %, and {uneven}");
+        assert!(share(policy, Some(1.25), 1.5) < uneven - 0.1, "{policy}: a bound spreads it");
+    }
+}
+
+#[test]
+fn adjusted_weights_settle_close_to_saturation() {
+    // Two servers of which one takes twice as long, at 85 % of what both can do: latency is steepest in the load there.
+    let mut spec = simulation(PolicyKind::WeightedRoundRobin, 2, 127.0);
+    (spec.duration, spec.buckets, spec.pool.dynamic_adjustment) = (600_000_000_000, 60, true);
+    spec.servers[0].troubles.push(always(TroubleKind::Slow(2.0)));
+    let report = run_all(&spec);
+    let shares: Vec<f64> = report
+        .series
+        .iter()
+        .map(|point| point.attempts[0] as f64 / point.attempts.iter().sum::<u64>() as f64)
+        .collect();
+    let late = &shares[20..];
+    let (least, most) = late.iter().fold((1f64, 0f64), |(least, most), share| (least.min(*share), most.max(*share)));
+    assert!(least > 0.2 && most < 0.42, "{shares:.2?}");
+    let turns = late.windows(3).filter(|three| (three[1] - three[0]) * (three[2] - three[1]) < -0.01).count();
+    assert!(turns <= 2, "a step of a tenth back and forth is an oscillation: {turns} {shares:.2?}");
 }

@@ -1,21 +1,17 @@
 //! Mean latency by how many messages were in flight: what a destination takes under load says little of what it takes
 //! when idle.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::stats::ExpiringMean;
 
-use crate::stats::ewma::{TICKS_PER_SECOND, pack, tick, unpack};
-
-/// Weight of one sample: half of the mean is the last 7 samples.
-const WEIGHT: f32 = 0.1;
-/// Ticks after which a mean says nothing any longer: 10 s.
-const EXPIRY: u32 = (10.0 * TICKS_PER_SECOND) as u32;
+/// Seconds after which a mean says nothing any longer.
+const EXPIRY: u32 = 10;
 /// Powers of two of messages in flight: 0, 1, 2-3, 4-7, .. 64-127, 128 and more.
 const LEVELS: usize = 9;
 
-/// Means of latency at nine levels of messages in flight, each with its age. 72 bytes; reading writes nothing, writing
-/// is one compare-and-swap.
+/// Means of latency at nine levels of messages in flight. 72 bytes; reading writes nothing, writing is one
+/// compare-and-swap.
 #[derive(Debug, Default)]
-pub struct LatencyByLoad([AtomicU64; LEVELS]);
+pub struct LatencyByLoad([ExpiringMean<EXPIRY>; LEVELS]);
 
 fn level(in_flight: u32) -> usize {
     ((u32::BITS - in_flight.leading_zeros()) as usize).min(LEVELS - 1)
@@ -25,36 +21,18 @@ impl LatencyByLoad {
     /// Adds a sample of `latency` ns, taken at `now` ns with so many others in flight.
     #[inline]
     pub fn observe(&self, latency: u64, in_flight: u32, now: u64) {
-        let sample = (latency as f32).max(1.0); // never 0, which means "no sample yet"
-        let now = tick(now);
-        let next = |word: u64| {
-            let (mean, then) = unpack(word);
-            let known = mean > 0.0 && !is_expired(now, then);
-            Some(pack(if known { mean + (sample - mean) * WEIGHT } else { sample }, now))
-        };
-        // Relaxed: the word holds value and time together, and nothing else is published by it.
-        let _: Result<u64, u64> = self.0[level(in_flight)].fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        self.0[level(in_flight)].observe(latency as f32, now);
     }
 
     /// The mean in ns at the level nearest to `in_flight` that has one no older than 10 s, of two the busier; `None` if
     /// there is none.
     #[inline]
     pub fn at(&self, in_flight: u32, now: u64) -> Option<f32> {
-        let (level, now) = (level(in_flight), tick(now));
-        let known = |level: usize| {
-            let (mean, then) = unpack(self.0.get(level)?.load(Ordering::Relaxed)); // relaxed: as in `observe`
-            (mean > 0.0 && !is_expired(now, then)).then_some(mean)
-        };
+        let level = level(in_flight);
+        let known = |level: usize| self.0.get(level)?.at(now);
         known(level)
             .or_else(|| (1..LEVELS).find_map(|away| known(level + away).or_else(|| known(level.checked_sub(away)?))))
     }
-}
-
-/// A `then` that lies ahead (another thread's clock reading) counts as now.
-#[inline]
-fn is_expired(now: u32, then: u32) -> bool {
-    let age = now.wrapping_sub(then);
-    age > EXPIRY && age <= u32::MAX / 2
 }
 
 #[cfg(test)]

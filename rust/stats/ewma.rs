@@ -39,7 +39,13 @@ pub(super) fn unpack(word: u64) -> (f32, u32) {
 #[inline]
 fn decay(now: u32, then: u32, tau: f32) -> f32 {
     let elapsed = now.wrapping_sub(then);
-    if elapsed == 0 || elapsed > u32::MAX / 2 { 1.0 } else { (-(elapsed as f32) / tau).exp() }
+    if elapsed > u32::MAX / 2 {
+        return 1.0;
+    }
+    let x = elapsed as f32 / tau;
+    // Where messages flow x is small, and a pick asks this of every candidate: up to 1/16 the first four terms of e^x
+    // are off by less than a millionth, at a fifth of the time.
+    if x <= 0.0625 { 1.0 / (1.0 + x * (1.0 + x * (0.5 + x * (1.0 / 6.0)))) } else { (-x).exp() }
 }
 
 /// Latency, rising at once to any higher sample and sinking slowly: an estimate that reacts to trouble first.
@@ -155,6 +161,15 @@ mod tests {
         let expected = 50e6 / std::f32::consts::E + 10e6 * (1.0 - 1.0 / std::f32::consts::E);
         let got = ewma.last().unwrap();
         assert!((got / expected - 1.0).abs() < 1e-3, "{got} {expected}");
+    }
+
+    #[test]
+    fn decay_is_exponential_for_short_and_long_times() {
+        for elapsed in [0, 1, 10, 100, 596, 597, 1_000, 10_000, 100_000] {
+            let exact = (-f64::from(elapsed) / f64::from(LATENCY_TAU)).exp();
+            let got = f64::from(decay(elapsed, 0, LATENCY_TAU));
+            assert!((got / exact - 1.0).abs() < 2e-6, "{elapsed}: {got} {exact}");
+        }
     }
 
     #[test]

@@ -89,6 +89,20 @@ impl Histogram {
         found
     }
 
+    /// The buckets of what was recorded since `before`, which is an earlier answer of [`Histogram::buckets`].
+    pub fn buckets_since(&self, before: &[Bucket]) -> Vec<Bucket> {
+        let mut before = before.iter().peekable();
+        let mut fresh = self.buckets();
+        for bucket in &mut fresh {
+            // Buckets never empty, so every one of before is among those of now.
+            if let Some(known) = before.next_if(|known| known.lower == bucket.lower) {
+                bucket.count = bucket.count.saturating_sub(known.count);
+            }
+        }
+        fresh.retain(|bucket| bucket.count > 0);
+        fresh
+    }
+
     /// How many values were recorded.
     pub fn count(&self) -> u64 {
         self.buckets().iter().map(|bucket| bucket.count).sum()
@@ -107,18 +121,25 @@ impl Histogram {
     /// Several quantiles of one state of the histogram, so that they are ordered as their shares are.
     pub fn quantiles<const N: usize>(&self, shares: [f64; N]) -> Option<[u64; N]> {
         let buckets = self.buckets();
+        let mut found = [0; N];
+        for (found, q) in found.iter_mut().zip(shares) {
+            *found = Self::quantile_of(&buckets, q)?;
+        }
+        Some(found)
+    }
+
+    /// As [`Histogram::quantile`], of these buckets, from low to high.
+    pub fn quantile_of(buckets: &[Bucket], q: f64) -> Option<u64> {
         let total: u64 = buckets.iter().map(|bucket| bucket.count).sum();
         let last = buckets.last()?;
-        Some(shares.map(|q| {
-            let rank = ((q.clamp(0.0, 1.0) * total as f64).ceil() as u64).clamp(1, total);
-            let mut seen = 0;
-            let bucket = buckets.iter().find(|bucket| {
-                seen += bucket.count;
-                seen >= rank
-            });
-            let bucket = bucket.unwrap_or(last);
-            bucket.lower + (bucket.upper - bucket.lower) / 2
-        }))
+        let rank = ((q.clamp(0.0, 1.0) * total as f64).ceil() as u64).clamp(1, total);
+        let mut seen = 0;
+        let bucket = buckets.iter().find(|bucket| {
+            seen += bucket.count;
+            seen >= rank
+        });
+        let bucket = bucket.unwrap_or(last);
+        Some(bucket.lower + (bucket.upper - bucket.lower) / 2)
     }
 }
 
@@ -126,6 +147,20 @@ impl Histogram {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_was_recorded_since_is_told_apart() {
+        let histogram = Histogram::default();
+        (1..=40).for_each(|value| histogram.record(value * 1_000));
+        let before = histogram.buckets();
+        assert!(histogram.buckets_since(&before).is_empty());
+        assert_eq!(histogram.buckets_since(&[]), before);
+        [10, 5_000, 5_000, 9_000_000].into_iter().for_each(|value| histogram.record(value));
+        let fresh = histogram.buckets_since(&before);
+        assert_eq!(fresh.iter().map(|bucket| bucket.count).collect::<Vec<_>>(), [1, 2, 1]);
+        assert_eq!(Histogram::quantile_of(&fresh, 0.1), Some(10));
+        assert_eq!(Histogram::quantile_of(&[], 0.5), None);
+    }
 
     #[test]
     fn buckets_follow_each_other_without_gap_or_overlap() {

@@ -2,7 +2,7 @@
 //!
 //! - [`Histogram`]: latencies in log-linear buckets, relative error at most 1.6 %.
 //! - [`PeakEwma`] and [`FailureEwma`]: an average and the time it was taken at, in one atomic word.
-//! - [`LatencyByLoad`]: a mean for each level of messages in flight.
+//! - [`ExpiringMean`]: a mean of late; [`LatencyByLoad`]: one for each level of messages in flight.
 //! - [`KindCounts`]: failures by name, at most 64 names.
 //!
 //! Every counter is read and written with relaxed ordering: a count carries no other data, so nothing has to be
@@ -12,11 +12,13 @@ mod by_load;
 mod ewma;
 mod histogram;
 mod kinds;
+mod mean;
 
 pub use by_load::LatencyByLoad;
 pub use ewma::{FailureEwma, PeakEwma};
 pub use histogram::{Bucket, Histogram};
 pub use kinds::{KindCounts, OTHER};
+pub use mean::ExpiringMean;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

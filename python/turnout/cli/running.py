@@ -56,7 +56,7 @@ def run(
     A line that is no message is named with its number, counted as rejected, and the rest goes on. Ctrl-C or SIGTERM
     stops reading, settles what is in flight and prints the summary; a second one does not wait.
 
-    Exit code 0: everything was delivered. 1: something was rejected, dead-lettered, expired or is still waiting.
+    Exit code 0: everything was delivered. 1: something was rejected, dead-lettered, expired, kept or is still waiting.
     """
     router = open_router(config, app=app, seed=seed, concurrency=concurrency, worker=True)
     if dead_letters is not None and router.config.dead_letters.max_kept == 0:

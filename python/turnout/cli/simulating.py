@@ -20,6 +20,7 @@ from .output import OK, console, fail, print_json, table, until_reader_leaves, w
 _ALL = "all"
 _FORMATS = (".png", ".svg")
 _MOST_COLUMNS = 12
+_MOST_SWITCHES = 20
 
 
 def simulate_command(
@@ -165,3 +166,8 @@ def _print_tables(simulated: Simulated) -> None:
         with out.capture() as captured:
             out.print(made)
         print("\n".join(line.rstrip() for line in captured.get().splitlines()), end="\n\n")
+    for outcome in simulated.outcomes:
+        for switch in outcome.switches[:_MOST_SWITCHES]:
+            print(f"{outcome.policy}, {switch.pool} at {switch.at:.0f} s: {switch.reason}")
+        if len(outcome.switches) > _MOST_SWITCHES:
+            print(f"and {len(outcome.switches) - _MOST_SWITCHES} more; --json has them")

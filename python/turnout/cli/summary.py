@@ -136,7 +136,8 @@ class Summary:
         ledger = self.ledger
         balance = (
             f"Ledger: {ledger.accepted:,} accepted = {ledger.delivered:,} delivered"
-            f" + {ledger.dead_lettered:,} dead-lettered + {ledger.expired:,} expired + {ledger.waiting:,} waiting;"
+            f" + {ledger.dead_lettered:,} dead-lettered + {ledger.expired:,} expired"
+            f"{f' + {ledger.kept:,} kept for the next start' if ledger.kept else ''} + {ledger.waiting:,} waiting;"
             f" lost = {ledger.lost}"
         )
         text = Text(balance, style="bold green" if self.exit_code == OK else "bold yellow")

@@ -8,6 +8,7 @@ A leaf: knows only :mod:`turnout.errors`. A loaded configuration is whole: every
 
 from __future__ import annotations
 
+from .channels import SCHEMES
 from .core import core_spec
 from .duration import Duration, PositiveDuration
 from .duration import seconds as parse_duration
@@ -36,7 +37,6 @@ from .starter import starter
 from .state import StateConfig
 from .topology import (
     CLEARANCES,
-    SCHEMES,
     Admin,
     Clearance,
     DestinationConfig,

@@ -64,6 +64,7 @@ def _pool(config: RouterConfig, pool: str) -> dict[str, Any]:
         "policy": config.policy_of(pool),
         "key": own.key,
         "bounded_load": own.bounded_load,
+        "dynamic_adjustment": config.load_balancing.dynamic_adjustment,
         "destinations": members,
     }
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from .root import RouterConfig
+from .sections import ADJUSTABLE
+from .topology import PoolConfig
 
 _ON_CALL = "the router does not optimize by itself yet; optimize_route does so when it is called"
 
 NOT_YET: dict[tuple[str, str], str] = {
     ("routing", "optimization"): "the optimizer's weights do not take part in balancing yet",
-    ("load_balancing", "dynamic_adjustment"): "weights do not follow the observed load yet",
     ("optimization", "optimize_performance"): _ON_CALL,
     ("optimization", "optimize_cost"): _ON_CALL,
     ("optimization", "optimize_quality"): _ON_CALL,
@@ -26,6 +27,11 @@ ALWAYS_ON: dict[tuple[str, str], str] = {
 """Switches whose `false` has no effect, and why."""
 
 
+def _adjusts(policy: str, pool: PoolConfig) -> bool:
+    keyed = policy == "auto" and (pool.key is not None or pool.bounded_load is not None)
+    return policy in ADJUSTABLE and not keyed
+
+
 def notices(config: RouterConfig) -> list[str]:
     """One sentence for everything in ``config`` that has no effect; empty if all of it has."""
     found = [
@@ -34,6 +40,13 @@ def notices(config: RouterConfig) -> list[str]:
         for (section, key), reason in table.items()
         if getattr(getattr(config, section), key) is idle
     ]
+    if config.load_balancing.dynamic_adjustment:
+        found += [
+            f"load_balancing.dynamic_adjustment: true has no effect on pool {pool!r}: "
+            f"{policy} does not go by weights that change; {ADJUSTABLE[0]} does"
+            for pool in config.pools
+            if not _adjusts(policy := config.policy_of(pool), config.pools[pool])
+        ]
     stages = config.routing.routing_rules
     if config.rules and "content_based" not in stages:
         found.append("rules: never tried, for routing.routing_rules does not list content_based")

@@ -18,7 +18,7 @@ from .names import suggestion
 from .root import RouterConfig
 from .source import KeyPath, Source
 
-_SECRET_KEYS = frozenset({"url", "secret"})
+_SECRET_KEYS = frozenset({"url", "secret", "headers", "proxy"})
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (bool, "true or false"),
     ((int, float), "a number"),

@@ -193,11 +193,11 @@ def _keyed(config: object, pools: Mapping[str, object]) -> Iterator[Finding]:
     general = get(get(config, "routing"), "load_balancing") or get(get(config, "load_balancing"), "algorithm")
     for name, pool in pools.items():
         policy = get(pool, "policy") or general or "round_robin"
-        if policy in KEYED or policy not in POLICIES:
+        if policy in (*KEYED, "auto") or policy not in POLICIES:
             continue
         for key in ("key", "bounded_load"):
             if get(pool, key) is not None:
-                yield Finding(("pools", name, key), f"is for {' and '.join(KEYED)}, not for {policy}", key=True)
+                yield Finding(("pools", name, key), f"is for {', '.join(KEYED)} and auto, not for {policy}", key=True)
 
 
 def _member_id(member: object) -> object:

@@ -16,6 +16,7 @@ from .sections import (
     FailoverMode,
     LoadBalancingConfig,
     OptimizationConfig,
+    OutboxConfig,
     PerformanceConfig,
     Policy,
     QualityConfig,
@@ -68,6 +69,9 @@ class RouterConfig(Model):
         default=DeadLetterConfig(), description="What is kept of messages that were given up on."
     )
     state: StateConfig = Field(default=StateConfig(), description="Where the live state of destinations is kept.")
+    outbox: OutboxConfig | None = Field(
+        default=None, description="Where accepted messages are kept on disk until they are settled. Absent: in memory."
+    )
     rules: tuple[RuleConfig, ...] = Field(default=(), description="The rules of the content_based stage.")
     urgent: UrgentConfig | None = Field(
         default=None, description="The lane of urgent messages: the priority_based stage."

@@ -29,11 +29,23 @@ Policy = Literal[
     "maglev",
     "rendezvous",
     "adaptive",
+    "auto",
 ]
 POLICIES: tuple[str, ...] = get_args(Policy)
 """The balancing policies of this release."""
 KEYED: tuple[Policy, ...] = ("maglev", "rendezvous")
-"""Those that go by a message's key."""
+"""Those that go by a message's key. ``auto`` does so where a pool has ``key`` or ``bounded_load``."""
+ADJUSTABLE: tuple[Policy, ...] = (
+    "weighted_round_robin",
+    "weighted_random",
+    "weighted_least_connections",
+    "response_time",
+    "prequal",
+    "health_based",
+    "adaptive",
+    "auto",
+)
+"""Those that go by weights, and not by a key that would change its place with them; ``auto`` where it has no key."""
 
 FailoverMode = Literal["automatic", "manual", "off"]
 CachingMode = Literal["auto", "on", "off"]
@@ -106,7 +118,11 @@ class LoadBalancingConfig(Model):
     health_checking: Switch = Field(
         default=True, description="Whether failing destinations are ejected from their pools."
     )
-    dynamic_adjustment: Switch = Field(default=False, description="Whether weights follow the observed load.")
+    dynamic_adjustment: Switch = Field(
+        default=False,
+        description="Whether weights follow what is observed: latency, errors, and utilisation where it is reported. "
+        "For policies that go by weights and not by a message's key.",
+    )
     failover: Switch | None = Field(
         default=None, description="false turns failover off. Default: as routing.failover, which it may not contradict."
     )
@@ -288,6 +304,31 @@ class DeadLetterConfig(Model):
         le=100_000_000,
         description="Dead letters kept in memory; while there are as many, nothing new is accepted. "
         "0: they are counted, not kept.",
+    )
+
+
+class OutboxConfig(Model):
+    """The file that keeps accepted messages until they are settled, through the end of the process."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
+        description="The SQLite file, made if it is not there; its directory must exist. Of one process at a time."
+    )
+    max_bytes: Count = Field(
+        default=1 << 30, ge=1, le=1 << 50, description="Bytes of unsettled messages; beyond them new ones are refused."
+    )
+    max_messages: Count = Field(
+        default=1_000_000, ge=1, le=100_000_000, description="Unsettled messages; beyond them new ones are refused."
+    )
+    max_age: PositiveDuration = Field(
+        default=7 * 86_400.0, description="A message accepted longer ago than this when the router starts expires."
+    )
+    window: Duration = Field(
+        default=600.0,
+        description="For how long a delivered message's id is remembered, so that a repeat is not delivered; "
+        "0: not at all.",
+    )
+    max_ids: Count = Field(
+        default=100_000, ge=1, le=100_000_000, description="Ids remembered at most, the latest; also in memory."
     )
 
 

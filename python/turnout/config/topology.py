@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    BaseModel,
     BeforeValidator,
     Discriminator,
     Field,
@@ -21,14 +22,12 @@ from pydantic import (
 )
 
 from ..errors import ConfigError
+from .channels import SCHEMES, read_options
 from .health import HealthCheckConfig
 from .model import Count, Finding, Loading, Model, ModelError, Name, Names, Number, Switch
 from .placeholders import has_placeholder, resolve
 from .sections import Policy
 from .source import MAX_DEPTH
-
-SCHEMES: tuple[str, ...] = ("callable", "spool")
-"""How a destination's url may start: ``callable:NAME``, a Python callable; ``spool:DIR``, files in a directory."""
 
 Clearance = Literal["public", "internal", "confidential", "restricted"]
 CLEARANCES: tuple[str, ...] = get_args(Clearance)
@@ -140,17 +139,19 @@ class PoolConfig(Model):
     """Destinations under one balancing policy."""
 
     policy: Policy | None = Field(
-        default=None, description="Balancing policy. Default: routing.load_balancing, or round_robin."
+        default=None,
+        description="Balancing policy. auto: chosen by the shape of the pool and by what is observed. "
+        "Default: routing.load_balancing, or round_robin.",
     )
     key: Annotated[str, BeforeValidator(_path, Annotated[str, Field(pattern=f"^{_PATH.pattern}$")])] | None = Field(
         default=None,
-        description="For maglev and rendezvous: the field (text, bytes or an integer) whose value decides, such as "
-        "message.content.user.id. Messages without it go anywhere, by weight. Default: message.key.",
+        description="For maglev, rendezvous and auto: the field (text, bytes or an integer) whose value decides, such "
+        "as message.content.user.id. Messages without it go anywhere, by weight. Default: message.key.",
     )
     bounded_load: Annotated[float, Field(ge=1, le=100)] | None = Field(
         default=None,
-        description="For maglev and rendezvous: a destination holds at most so many times its share of what the pool "
-        "holds, such as 1.25; what is more goes on to others. Default: no bound.",
+        description="For maglev, rendezvous and auto: a destination holds at most so many times its share of what the "
+        "pool holds, such as 1.25; what is more goes on to others. Default: no bound.",
     )
     destinations: Annotated[
         tuple[Annotated[PoolMember, BeforeValidator(_member, Name | PoolMember)], ...], Field(min_length=1)
@@ -176,7 +177,13 @@ class DestinationConfig(Model):
     url: Annotated[str, Field(min_length=1, max_length=8192)] | None = Field(
         default=None,
         description="Where to deliver: callable:NAME, a Python callable given to Router.transport; spool:DIR, files in "
-        "a directory. May hold ${env:NAME} and ${file:PATH}. Absent: for deciding only.",
+        "a directory; https://HOST/PATH and other channels. May hold ${env:NAME} and ${file:PATH}. Absent: for "
+        "deciding only.",
+    )
+    options: dict[str, Any] | None = Field(
+        default=None,
+        description="What the channel needs besides its url, by its scheme. Texts may hold ${env:NAME} and "
+        "${file:PATH}.",
     )
     secret: (
         Annotated[
@@ -186,7 +193,9 @@ class DestinationConfig(Model):
         ]
         | None
     ) = Field(
-        default=None, description="Token handed to the transport; written as ${env:NAME} or ${file:PATH}. Never shown."
+        default=None,
+        description="Handed to the transport: the key that webhooks are signed with, else the password of the url's "
+        "user. Written as ${env:NAME} or ${file:PATH}. Never shown.",
     )
     weight: Count = Field(default=1, ge=0, le=1_000_000, description="Share of messages; 0: none.")
     tier: Count = Field(default=0, ge=0, le=255, description="0: primary; 1 and up: backups.")
@@ -204,21 +213,28 @@ class DestinationConfig(Model):
     description: str | None = Field(default=None, description="For people; no effect.")
 
     _resolved: SecretStr | None = PrivateAttr(None)
+    _options: BaseModel | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _resolve(self, info: ValidationInfo) -> DestinationConfig:
         if self.url is None:
+            if self.options is not None:
+                raise ModelError([Finding(("options",), "is for the channel of a url, and there is none", key=True)])
             return self
         loading = _loading(info)
         try:
             if loading.resolve_secrets:
                 self._resolved = SecretStr(resolve(self.url, loading.base))
-            _check_url(self.url, self._resolved)
+            scheme = _scheme(self.url, self._resolved)
         except ValueError as error:
-            found = [Finding(("url",), str(error))]
-        else:
-            return self
-        raise ModelError(found)
+            raise ModelError([Finding(("url",), str(error))]) from None
+        try:
+            options = _resolved_texts(self.options or {}, loading)
+        except ValueError as error:
+            raise ModelError([Finding(("options",), str(error))]) from None
+        if scheme is not None and options is not None:
+            self._options = read_options(scheme, options)
+        return self
 
     def resolved_url(self) -> str | None:
         """The url with its placeholders replaced: may hold secrets, so not for logs. None if there is no url.
@@ -232,12 +248,35 @@ class DestinationConfig(Model):
             raise ConfigError(f"the url {self.url!r} was loaded without its secrets; load it with resolve_secrets=True")
         return None if self.url is None else resolve(self.url, Path())  # only escapes are left to replace
 
+    def resolved_options(self) -> BaseModel | None:
+        """The options of the url's scheme, their placeholders replaced, as :data:`~.channels.SCHEMES` has them.
 
-def _check_url(written: str, resolved: SecretStr | None) -> None:
-    """Checks the scheme; names it only where it was written plainly, for what is resolved may be a secret."""
+        None if there is no url, or the configuration was loaded with ``resolve_secrets=False`` and holds some.
+        """
+        return self._options
+
+
+def _resolved_texts(value: Any, loading: Loading) -> Any:
+    """Options with the placeholders in their texts replaced; None if there are some and they shall not be."""
+    if isinstance(value, str):
+        if not loading.resolve_secrets:
+            return None if has_placeholder(value) else value
+        return resolve(value, loading.base)
+    if isinstance(value, Mapping):
+        items = {key: _resolved_texts(item, loading) for key, item in value.items()}
+        return None if any(items[key] is None and value[key] is not None for key in items) else items
+    if isinstance(value, (list, tuple)):
+        parts = [_resolved_texts(item, loading) for item in value]
+        return None if any(new is None and old is not None for new, old in zip(parts, value, strict=True)) else parts
+    return value
+
+
+def _scheme(written: str, resolved: SecretStr | None) -> str | None:
+    """The scheme, a known one; None if it is not resolved. An error names it only where it was written plainly, for
+    what is resolved may be a secret."""
     plain = "$" not in written.partition(":")[0]
     if resolved is None and not plain:
-        return  # nothing is known of what it stands for
+        return None  # nothing is known of what it stands for
     scheme, colon, rest = (written if resolved is None else resolved.get_secret_value()).partition(":")
     known = ", ".join(f"{scheme}:" for scheme in SCHEMES)
     if not colon:
@@ -246,3 +285,4 @@ def _check_url(written: str, resolved: SecretStr | None) -> None:
         raise ValueError(f"unknown scheme{f' {scheme!r}' if plain else ''}; known: {known}")
     if not rest:
         raise ValueError(f"the url ends after '{scheme}:'; name what to deliver to")
+    return scheme

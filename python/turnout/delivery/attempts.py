@@ -12,7 +12,7 @@ Every further attempt waits for a full-jitter backoff first, also one on another
 messages that failed together do not fall on the next destination together.
 
 Further attempts go to destinations not tried yet; when all were, or those left may not be used, to any. Without
-failover they go to the first destination again, and no other.
+failover they go to the first destination again, and no other, unless an operator fails it over.
 
 While it waits, for its backoff or for a destination, a message gives up its place in the lanes: messages for a pool
 that is out wait at nobody's expense. And attempts that hang cannot take all places: a pool with more than eight times
@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import ConfigError, DeliveryError, NoDestinationError
@@ -71,6 +71,8 @@ class Attempts:
         """Stopped when the router closes and its time to drain is over: nothing goes on."""
         self.budget = RetryBudget(settings.budget_percent, settings.budget_per_second)
         self.rooms = WaitingRooms()
+        self.on_failure: Callable[[Job], None] | None = None
+        """Told of each attempt that failed; the outbox counts them."""
         self._core = core
         self._transports = transports
         self._lanes = lanes
@@ -127,7 +129,8 @@ class Attempts:
                 try:
                     lease = run.plan.acquire(branch=run.index, exclude=run.exclude, attempt=number)
                 except NoDestinationError as error:
-                    if run.exclude and self.settings.failover:  # all were tried, or those left may not be used
+                    # All were tried, or those left may not be used; or an operator moved the pool on: messages follow.
+                    if run.exclude and (self.settings.failover or error.moved):
                         run.exclude = ()
                         continue
                     may_go_on = await self._freed(run, error)
@@ -151,7 +154,9 @@ class Attempts:
         started_at, started = time.time(), loop.time()
         failure: _Failure | None = _STOPPED
         try:
-            sending = self._transport(destination).send(job.message, destination, message_id=job.id, attempt=number)
+            sending = self._transport(destination).send(
+                job.message, destination, message_id=job.id, attempt=job.tried + number
+            )
             value = await self.limits.within(min(job.deadline, started + self.settings.attempt_timeout), sending)
             lease.success()
             failure = None
@@ -176,6 +181,8 @@ class Attempts:
                 self.rooms.wake(pool)
         if failure is None:
             return True
+        if self.on_failure is not None:
+            self.on_failure(job)
         if not failure.retryable:
             run.failed("rejected", f"{destination}: {failure.kind}: {failure.text}")
         return not failure.retryable

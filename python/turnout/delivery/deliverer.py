@@ -10,6 +10,7 @@ Invariants:
 
 - A message is refused (an exception, nothing kept) or accepted; one that is accepted is settled exactly once, also when
   the task that waits for it is cancelled, or the router is closed.
+- With an outbox, a message is accepted when it is on disk, and what the router is closed before stays there (``kept``).
 - ``concurrency + max_waiting`` messages at most are in memory unsettled. Whoever brings more waits.
 - Everything here runs on one event loop and is not for threads.
 """
@@ -20,12 +21,13 @@ import asyncio
 import contextvars
 import logging
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from .._core import Histogram
-from ..errors import AccessDeniedError, DeliveryError, MessageError, NoRouteError
+from ..errors import AccessDeniedError, ConfigError, DeliveryError, MessageError, NoRouteError
 from ..transports import Transports
 from .admission import read_envelope
 from .attempts import TOO_SHORT, Attempts, stopped_by, text_of
@@ -34,13 +36,16 @@ from .jobs import Job, Run, Turn
 from .lanes import Lanes
 from .ledger import Counts, Ledger
 from .limits import TimeIsUpError
-from .records import Delivery, Reason
+from .outbox import Outbox
+from .outbox_codec import decode
+from .records import DeadLetter, Delivery, Reason
 from .settings import DeliverySettings
 from .settlement import delivery_of, letters_of
 
 if TYPE_CHECKING:
     from .._core import Plan
     from ..config import RouterConfig
+    from .outbox_file import Row
 
 Decide = Callable[[Any], Coroutine[Any, Any, "Plan"]]
 """Plans a message, custom rules included; raises what the core's ``_plan`` raises."""
@@ -86,6 +91,12 @@ class Deliverer:
         self._room: Lanes[Job] = Lanes(settings.concurrency + settings.max_waiting, lambda: None)
         rng = random.Random(seed)  # noqa: S311 - jitter
         self._attempts = Attempts(core, settings, transports, self._turns, self._counts, rng)
+        self._outbox = None if settings.outbox is None else Outbox(settings.outbox)
+        if self._outbox is not None:
+            self._attempts.on_failure = self._outbox.tried
+            self.dead_letters.on_take = self._outbox.taken
+        self._resuming: asyncio.Task[None] | None = None
+        self._open = self._outbox is None
         self._unsettled: dict[int, Job] = {}
         self._brought = 0
         self._accepting = True
@@ -98,12 +109,23 @@ class Deliverer:
         """Opens the transports and accepts messages, also after :meth:`close`.
 
         Raises:
-            ConfigError: a destination's transport cannot work; all such problems are listed.
+            ConfigError: a destination's transport cannot work; all such problems are listed. Or the outbox cannot be
+                used.
         """
         self._use_loop(asyncio.get_running_loop())
-        self.transports.open()
+        if self._outbox is not None and not self._open:
+            self.dead_letters.replace(await asyncio.to_thread(self._outbox.open))
+        try:
+            self.transports.open()
+        except BaseException:
+            if self._outbox is not None and not self._open:
+                await self._outbox.close()
+            raise
         self._attempts.limits.stopped = False
         self._accepting = True
+        if self._outbox is not None and not self._open:
+            self._open = True
+            self._resuming = asyncio.create_task(self._resume(self._outbox))
 
     async def dispatch(self, message: object) -> Delivery:
         """Accepts, delivers and settles a message; says what became of it, whether it was delivered or not.
@@ -115,9 +137,10 @@ class Deliverer:
             DeliveryError: nothing is accepted now: kind ``closed``, ``dead_letters_full`` or ``wrong_loop``.
         """
         job = self._read(message)
-        if not self._room.try_take():
-            await self._wait_for_room(job)
-        self._accept(job, asyncio.get_running_loop())
+        if self._outbox is not None and (settled := self._outbox.repeated(job)) is not None:
+            self._counts.repeated += 1
+            return await settled
+        await self._enter(job)
         try:
             if self._turns.try_take():
                 job.held = True
@@ -133,22 +156,26 @@ class Deliverer:
     async def accept(self, message: object) -> str:
         """Accepts a message, to be delivered in the background, and returns its id.
 
-        Returns as soon as the message has room in memory; waits for it where ``max_waiting`` are there already. What
-        becomes of the message shows in the ledger and, if it is not delivered, among the dead letters. A mapping is
-        not copied: change it no more.
+        Returns as soon as the message has room in memory, and with an outbox when it is on disk; waits for room where
+        ``max_waiting`` are there already. What becomes of the message shows in the ledger and, if it is not delivered,
+        among the dead letters. A mapping is not copied: change it no more.
 
         Raises:
             MessageError, DeliveryError: as :meth:`dispatch`.
         """
         job = self._read(message)
-        if not self._room.try_take():
-            await self._wait_for_room(job)
-        self._accept(job, asyncio.get_running_loop())
+        if self._outbox is not None and (settled := self._outbox.repeated(job)) is not None:
+            self._counts.repeated += 1
+            settled.cancel()
+            return job.id
+        await self._enter(job)
         self._turns.queue(job.priority, job.number, job)
         return job.id
 
     async def join(self) -> None:
-        """Returns when everything accepted is settled."""
+        """Returns when everything accepted is settled, what was left over in the outbox included."""
+        if self._resuming is not None:
+            await asyncio.wait([self._resuming])
         while self._unsettled:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._joining.append(done)
@@ -170,16 +197,34 @@ class Deliverer:
             if not await self._joined(_GRACE):
                 for job in list(self._unsettled.values()):
                     self._give_up(job, "closed", "the router was closed; its attempt goes on and may take effect")
+        if self._resuming is not None:
+            await asyncio.wait([self._resuming])
         await self.transports.close()
+        if self._outbox is not None:
+            await self._outbox.close()
+            self._open = False
 
     @property
     def ledger(self) -> Ledger:
         """The account of all messages, as of now."""
         return self._counts.ledger(len(self._unsettled), self._attempts.in_flight)
 
+    def check(self, settings: RouterConfig | DeliverySettings) -> None:
+        """Whether the settings can be taken over while running.
+
+        Raises:
+            ConfigError: they name another outbox.
+        """
+        old, new = self.settings.outbox, DeliverySettings.of(settings).outbox
+        if (old and old.path) != (new and new.path):
+            raise ConfigError("message_router.outbox: its path cannot change while the router runs; start a new one")
+
     def reconfigure(self, settings: RouterConfig | DeliverySettings) -> None:
         """Takes over new settings, for everything that happens from now on."""
         settings = DeliverySettings.of(settings)
+        self.check(settings)
+        if self._outbox is not None and settings.outbox is not None:
+            self._outbox.settings = settings.outbox
         self.settings = self._attempts.settings = settings
         self.dead_letters.max_kept = settings.max_kept
         self._attempts.budget.configure(settings.budget_percent, settings.budget_per_second)
@@ -194,6 +239,8 @@ class Deliverer:
         try:
             if loop is not self._loop:
                 self._use_loop(loop)
+            if not self._open:
+                raise DeliveryError("closed", "the router has not started, and so its outbox is not open")
             if not self._accepting:
                 raise _closed()
             if self.dead_letters.full:
@@ -208,6 +255,72 @@ class Deliverer:
             raise
         self._brought += 1
         return Job(name, message, priority, self._brought, expires)
+
+    async def _enter(self, job: Job) -> None:
+        """Accepts the message: there is room for it, and it is on disk if there is an outbox."""
+        outbox = self._outbox
+        if outbox is not None:
+            outbox.unsettled[job.id] = job
+        try:
+            if not self._room.try_take():
+                await self._wait_for_room(job)
+            if outbox is not None:
+                await self._store(job, outbox)
+        except BaseException as error:
+            if outbox is not None:
+                outbox.unsettled.pop(job.id, None)
+                for waiter in job.waiters:
+                    if not waiter.done():
+                        waiter.set_exception(DeliveryError("refused", f"message {job.id!r} was not accepted: {error}"))
+            raise
+        self._accept(job, asyncio.get_running_loop())
+
+    async def _store(self, job: Job, outbox: Outbox) -> None:
+        try:
+            await outbox.add(job)
+            if not self._accepting:  # closed meanwhile
+                outbox.drop(job)
+                raise _closed()
+        except BaseException as error:
+            self._room.release()
+            if isinstance(error, (MessageError, DeliveryError)):
+                self._counts.refused += 1
+            raise
+
+    async def _resume(self, outbox: Outbox) -> None:
+        """Brings messages of earlier runs to the lanes, as there is room for them."""
+        after = 0
+        try:
+            while page := await asyncio.to_thread(outbox.left_over, after):
+                for row, took in page:
+                    if not await self._resume_one(outbox, row, took):
+                        return
+                after = page[-1][0].seq
+        except sqlite3.Error as error:
+            _log.error("outbox: messages of earlier runs cannot be read, and stay there: %s", error)
+
+    async def _resume_one(self, outbox: Outbox, row: Row, took: frozenset[str]) -> bool:
+        """Accepts a message of an earlier run anew; False if the router is closed, and it stays where it is."""
+        self._brought += 1
+        job = Job(row.id, row.body, row.priority, self._brought, row.expires)
+        job.seq, job.tried, job.took = row.seq, row.tried, took
+        job.expires = min(row.expires or float("inf"), row.accepted + outbox.settings.max_age)
+        try:
+            await self._room.take(job.priority, job.number)
+        except DeliveryError:
+            return False
+        if not self._accepting:
+            self._room.release()
+            return False
+        outbox.unsettled[job.id] = job
+        self._accept(job, asyncio.get_running_loop())
+        try:
+            job.message = decode(row.body)
+        except Exception as error:  # noqa: BLE001 - written by other hands; the rest must go on
+            self._give_up(job, "unreadable", f"its body in the outbox cannot be read: {text_of(error)}")
+        else:
+            self._turns.queue(job.priority, job.number, job)
+        return True
 
     async def _wait_for_room(self, job: Job) -> None:
         try:
@@ -327,17 +440,17 @@ class Deliverer:
 
     async def _deliver_to_all(self, job: Job, plan: Plan) -> None:
         parallel = self.settings.parallel
-        for index, pool in enumerate(plan.pools):
-            turn = Turn(job.priority, job.number) if parallel and index else job
-            job.runs.append(Run(job, plan, (pool,), index, turn))
-        own, *others = job.runs
-        if not parallel:
-            for run in job.runs:
-                await self._attempts.run(run)
+        missing = job.branches(plan, parallel=parallel)
+        if not missing:
             return
-        tasks = [asyncio.create_task(self._attempts.run_in_turn(run)) for run in others]
+        own, *others = missing
+        if not parallel:
+            for run in missing:
+                await self._branch(run, self._attempts.run(run))
+            return
+        tasks = [asyncio.create_task(self._branch(run, self._attempts.run_in_turn(run))) for run in others]
         try:
-            await self._attempts.run(own)
+            await self._branch(own, self._attempts.run(own))
             self._attempts.give_back(job)
             if tasks:
                 await asyncio.wait(tasks)
@@ -350,6 +463,12 @@ class Deliverer:
         for task in tasks:
             task.result()
 
+    async def _branch(self, run: Run, attempts: Coroutine[Any, Any, None]) -> None:
+        """Makes the attempts of a branch; a delivered one is not made again by another start."""
+        await attempts
+        if self._outbox is not None and run.status == "delivered":
+            self._outbox.took(run.job, run.pools[0])
+
     def _give_up(self, job: Job, reason: Reason, detail: str) -> None:
         """Settles the message as it stands; what has not ended of it has failed. No effect if it is settled."""
         if job.delivery is None:
@@ -361,8 +480,8 @@ class Deliverer:
         if job.delivery is not None:  # given up at close, while an attempt went on
             return job.delivery
         elapsed = asyncio.get_running_loop().time() - job.started
-        delivery = job.delivery = delivery_of(job, elapsed)
-        letters = letters_of(job, delivery) if delivery.status != "delivered" or delivery.branches else ()
+        delivery = job.delivery = delivery_of(job, elapsed, outbox=self._outbox is not None)
+        letters = letters_of(job, delivery) if delivery.status != "delivered" or delivery.branches else []
         job.runs.clear()  # runs know their job: a cycle, which the garbage collector would have to find
         del self._unsettled[job.number]
         self._room.release()
@@ -372,18 +491,31 @@ class Deliverer:
             counts.latency.record(elapsed)
         elif delivery.status == "expired":
             counts.expired += 1
+        elif delivery.status == "kept":
+            counts.kept += 1
         else:
             counts.dead_lettered += 1
-        for letter in letters:
-            counts.partial += letter.partial
-            counts.reasons[letter.reason] = counts.reasons.get(letter.reason, 0) + 1
-            self.dead_letters.add(letter)
+        self._keep(job, delivery, letters)
         if not self._unsettled:
             joining, self._joining = self._joining, []
             for done in joining:
                 if not done.done():
                     done.set_result(None)
         return delivery
+
+    def _keep(self, job: Job, delivery: Delivery, letters: list[DeadLetter]) -> None:
+        """Tells the end of a message to the outbox, the dead letters, and those who brought it a second time."""
+        numbers = [0] * len(letters)
+        if self._outbox is not None and delivery.status != "kept":
+            kept = letters if self.settings.max_kept else ()
+            numbers = self._outbox.end(job, delivered=delivery.delivered, letters=kept) or numbers
+        for letter, number in zip(letters, numbers, strict=True):
+            self._counts.partial += letter.partial
+            self._counts.reasons[letter.reason] = self._counts.reasons.get(letter.reason, 0) + 1
+            self.dead_letters.add(letter, number)
+        for waiter in job.waiters:
+            if not waiter.done():
+                waiter.set_result(delivery)
 
     async def _joined(self, seconds: float) -> bool:
         """Whether everything is settled, after at most so many seconds."""

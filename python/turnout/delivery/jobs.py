@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from .records import Attempt, Branch, Delivery, Reason, Status
@@ -26,7 +27,20 @@ class Job(Turn):
     """A message from its acceptance to its end. Its turn is that of the branch which its own task attends to."""
 
     __slots__ = (
-        "deadline", "delivery", "detail", "expires", "id", "message", "plan", "reason", "runs", "started",
+        "deadline",
+        "delivery",
+        "detail",
+        "expires",
+        "id",
+        "message",
+        "plan",
+        "reason",
+        "runs",
+        "seq",
+        "started",
+        "took",
+        "tried",
+        "waiters",
     )  # fmt: skip
 
     def __init__(self, name: str, message: object, priority: int, number: int, expires: float | None) -> None:
@@ -35,6 +49,14 @@ class Job(Turn):
         self.message = message
         self.expires = expires
         """The message's own deadline, in Unix seconds."""
+        self.seq = 0
+        """Its number in the outbox; 0 without one."""
+        self.tried = 0
+        """Attempts made in earlier runs of the process."""
+        self.took: frozenset[str] = frozenset()
+        """Pools that have it from an earlier run, where the route's mode is ``all``."""
+        self.waiters: list[asyncio.Future[Delivery]] = []
+        """Those who brought a message of the same id meanwhile."""
         self.started = 0.0
         """When it was accepted, in the loop's time; 0 until then."""
         self.deadline = 0.0
@@ -47,6 +69,22 @@ class Job(Turn):
         self.detail = ""
         self.delivery: Delivery | None = None
         """Set once, when it is settled."""
+
+    def branches(self, plan: Plan, *, parallel: bool) -> list[Run]:
+        """Makes the runs of a plan with mode ``all``; those that are to be made, the first of them in the job's turn.
+
+        A pool that took the message in an earlier run of the process has delivered it.
+        """
+        missing: list[Run] = []
+        for index, pool in enumerate(plan.pools):
+            turn = Turn(self.priority, self.number) if parallel and missing else self
+            run = Run(self, plan, (pool,), index, turn)
+            self.runs.append(run)
+            if pool in self.took:
+                run.status, run.pool = "delivered", pool
+            else:
+                missing.append(run)
+        return missing
 
     def failed(self, reason: Reason, detail: str) -> None:
         """Ends what has not ended of it."""

@@ -11,19 +11,24 @@ from ..reports import Report
 
 @dataclass(frozen=True)
 class Ledger(Report):
-    """Counts since the router was made. ``accepted = delivered + dead_lettered + expired + waiting``, always.
+    """Counts since the router was made. ``accepted = delivered + dead_lettered + expired + kept + waiting``, always.
 
-    The four are counted where they happen, and ``waiting`` is the size of the set of unsettled messages, so that the
+    They are counted where they happen, and ``waiting`` is the size of the set of unsettled messages, so that the
     equation is a check and not a definition.
     """
 
     accepted: int
+    """With an outbox, messages left over from earlier runs included: they are accepted anew."""
     delivered: int
     dead_lettered: int
     expired: int
     """Their time ran out; kept among the dead letters all the same."""
     waiting: int
     """Accepted and not settled yet: waiting for their turn, for a destination, or under way."""
+    kept: int
+    """Left in the outbox when the router was closed, for the next start."""
+    repeated: int
+    """Of an id that was accepted or delivered before, and so not accepted; only with an outbox."""
     in_flight: int
     """Attempts under way now."""
     refused: int
@@ -44,7 +49,7 @@ class Ledger(Report):
     @property
     def lost(self) -> int:
         """Messages accepted that nothing is known of. 0, or there is a bug."""
-        return self.accepted - self.delivered - self.dead_lettered - self.expired - self.waiting
+        return self.accepted - self.delivered - self.dead_lettered - self.expired - self.kept - self.waiting
 
     @property
     def balanced(self) -> bool:
@@ -56,12 +61,13 @@ class Counts:
     """The running counts behind :class:`Ledger`."""
 
     __slots__ = (
-        "accepted", "attempts", "dead_lettered", "delivered", "expired", "latency", "partial", "reasons", "refused",
-        "retries",
+        "accepted", "attempts", "dead_lettered", "delivered", "expired", "kept", "latency", "partial", "reasons",
+        "refused", "repeated", "retries",
     )  # fmt: skip
 
     def __init__(self, latency: Histogram) -> None:
         self.accepted = self.delivered = self.dead_lettered = self.expired = 0
+        self.kept = self.repeated = 0
         self.refused = self.attempts = self.retries = self.partial = 0
         self.reasons: dict[str, int] = {}
         self.latency = latency
@@ -75,6 +81,8 @@ class Counts:
             dead_lettered=self.dead_lettered,
             expired=self.expired,
             waiting=waiting,
+            kept=self.kept,
+            repeated=self.repeated,
             in_flight=in_flight,
             refused=self.refused,
             attempts=self.attempts,

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from ..errors import DeliveryError
 from ..reports import Report
 
-Status = Literal["delivered", "dead_lettered", "expired"]
-"""How a message ended. ``expired``: its time ran out. ``dead_lettered``: given up on for any other reason."""
+Status = Literal["delivered", "dead_lettered", "expired", "kept"]
+"""How a message ended. ``expired``: its time ran out. ``dead_lettered``: given up on for any other reason. ``kept``:
+the router was closed first, and the next start goes on with it; only with an outbox."""
 
 Reason = Literal[
     "access_denied",

@@ -10,6 +10,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxSettings:
+    """Settings of an :class:`~turnout.delivery.outbox.Outbox`. Times in seconds."""
+
+    path: str
+    max_bytes: int = 1 << 30
+    """Of the unsettled messages."""
+    max_messages: int = 1_000_000
+    """Unsettled ones."""
+    max_age: float = 7 * 86_400.0
+    """A message older than that at a start expires."""
+    window: float = 600.0
+    """For how long the id of a delivered message is remembered; 0: not at all."""
+    max_ids: int = 100_000
+    """Ids remembered, the latest."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeliverySettings:
     """Settings of a :class:`~turnout.delivery.deliverer.Deliverer`. Times in seconds."""
 
@@ -38,6 +55,8 @@ class DeliverySettings:
     max_kept: int = 100_000
     """Dead letters kept; when there are as many, nothing new is accepted. 0: they are counted and not kept."""
 
+    outbox: OutboxSettings | None = None
+    """None: what is accepted is in memory only."""
     custom_rules: bool = True
     """Whether the stage of that name is configured; else deciding never has to await."""
 
@@ -46,7 +65,7 @@ class DeliverySettings:
         """The settings that a configuration gives; settings give themselves."""
         if isinstance(config, DeliverySettings):
             return config
-        performance, retries = config.performance, config.retries
+        performance, retries, outbox = config.performance, config.retries, config.outbox
         return cls(
             timeout=performance.timeout,
             concurrency=performance.concurrency,
@@ -62,5 +81,6 @@ class DeliverySettings:
             failover=config.failover_mode == "automatic",
             wait_for_recovery=config.failover.on_exhausted != "raise",
             max_kept=config.dead_letters.max_kept,
+            outbox=None if outbox is None else OutboxSettings(**outbox.model_dump()),
             custom_rules="custom_rules" in config.routing.routing_rules,
         )

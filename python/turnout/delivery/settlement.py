@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 from .jobs import Job, Run
 from .records import DeadLetter, Delivery, Reason, Status
 
 
-def delivery_of(job: Job, elapsed: float) -> Delivery:
-    """What became of a message whose runs have all ended. ``elapsed``: seconds since it was accepted."""
+def delivery_of(job: Job, elapsed: float, *, outbox: bool) -> Delivery:
+    """What became of a message whose runs have all ended. ``elapsed``: seconds since it was accepted.
+
+    ``outbox``: whether there is one, which keeps what the router was closed before.
+    """
+    delivery = _ended(job, elapsed)
+    closed = job.reason == "closed" or any(run.reason == "closed" for run in job.runs)
+    return dataclasses.replace(delivery, status="kept") if outbox and closed and not delivery.delivered else delivery
+
+
+def _ended(job: Job, elapsed: float) -> Delivery:
     plan, runs = job.plan, job.runs
     rule, stage = (None, None) if plan is None else (plan.rule, plan.stage)
     if len(runs) == 1 and runs[0].index is None:
@@ -43,6 +53,8 @@ def delivery_of(job: Job, elapsed: float) -> Delivery:
 def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
     """The dead letters of a message: one if it was not delivered, else one for each branch of it that failed."""
     at = time.time()
+    if delivery.status == "kept":
+        return []
     if delivery.status != "delivered":
         pools = job.plan.pools if job.plan is not None else ()
         return [
@@ -81,7 +93,7 @@ def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
             elapsed=delivery.elapsed,
         )
         for branch in delivery.branches
-        if branch.status != "delivered"
+        if branch.status != "delivered" and branch.status != "kept"
     ]
 
 

@@ -66,7 +66,7 @@ def balancing_result(router: Router, view: PoolView, decision: Decision) -> Load
         load_distribution=view.load_distribution(),
         health_status=view.health_status(),
         performance=view.performance(selected),
-        algorithm=view.pool.policy,
+        algorithm=view.pool.in_force,
         reason=decision.reason,
         degraded=tuple(warnings),
     ).with_router(router)
@@ -87,7 +87,7 @@ class _Serving:
 def _serving(router: Router, view: PoolView, primary: PoolMember, decision: Decision | None) -> _Serving:
     """By the decision if there is one, else the primary if it is eligible; else the core is asked who it would be."""
     if decision is None:
-        if primary.eligible:
+        if primary.eligible and not any(view.state(one.id).failed_over for one in view.members):
             return _Serving("primary", primary.id)
         try:
             decision = pick(router, view, None)
@@ -95,14 +95,15 @@ def _serving(router: Router, view: PoolView, primary: PoolMember, decision: Deci
             return _Serving("exhausted", None, error.retry_at, str(error))
     if decision.panic:
         return _Serving("panic", decision.destination)
-    return _Serving("primary" if decision.tier == primary.tier else "failed_over", decision.destination)
+    by_tier = decision.tier == primary.tier and decision.reason != "operator"
+    return _Serving("primary" if by_tier else "failed_over", decision.destination)
 
 
 def failover_result(
     router: Router, view: PoolView, settings: FailoverConfig, decision: Decision | None
 ) -> FailoverResult:
     """Who serves, who stands by, and how recovery goes. ``decision``: what was picked of this pool, if anything."""
-    events = router.event_log()
+    events = [event for event in router.event_log() if not event.is_of_pool]
     primary = view.primary()
     others = [one for one in view.ranked() if one.id != primary.id] if settings.redundancy else []
     standby = [one for one in others if one.eligible]

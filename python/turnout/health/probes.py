@@ -10,8 +10,6 @@ import asyncio
 import contextlib
 import importlib.util
 import inspect
-import os
-import ssl
 import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..config import HealthCheckConfig
 from ..config.health import host_and_port
 from ..errors import ConfigError
+from ..security import client_context, connection_problem
 from .verdict import Health
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def http_probe(check: HealthCheckConfig, http: Http) -> Probe:
     if importlib.util.find_spec("aiohttp") is None:
         raise ConfigError("http health checks need aiohttp: pip install 'turnout[http]'")
     url = check.http or ""
-    tls: Any = _context(check) if url.startswith("https:") else True
+    tls: Any = client_context(check.ca_file) if url.startswith("https:") else True
     body = None if check.body is None else check.body.encode()
 
     async def probe() -> Health:
@@ -88,7 +87,7 @@ def http_probe(check: HealthCheckConfig, http: Http) -> Probe:
                 if body is not None and body not in await _start_of(answer.content):
                     raise CheckError("the expected text is not in the answer")
         except (aiohttp.ClientError, OSError) as error:
-            raise CheckError(_of_connection(error)) from error
+            raise CheckError(connection_problem(error)) from error
         return "healthy"
 
     return probe
@@ -107,14 +106,14 @@ async def _start_of(content: aiohttp.StreamReader) -> bytes:
 def tcp_probe(check: HealthCheckConfig) -> Probe:
     """Opens a connection, with TLS if the check asks for it. Raises ConfigError, as :func:`http_probe`."""
     host, port = host_and_port(check.tls or check.tcp or "")
-    context = _context(check) if check.tls else None
+    context = client_context(check.ca_file) if check.tls else None
     name = (check.server_name or host) if context else None
 
     async def probe() -> Health:
         try:
             _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
         except OSError as error:
-            raise CheckError(_of_connection(error)) from error
+            raise CheckError(connection_problem(error)) from error
         # The question is answered; a peer that does not say goodbye is its own matter.
         writer.transport.abort()
         with contextlib.suppress(OSError):
@@ -122,27 +121,6 @@ def tcp_probe(check: HealthCheckConfig) -> Probe:
         return "healthy"
 
     return probe
-
-
-def _context(check: HealthCheckConfig) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=check.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"ca_file {check.ca_file!r} cannot be used: {error}") from None
-
-
-def _of_connection(error: BaseException) -> str:
-    """What was wrong, without the address: the operating system's words where it has some."""
-    root = error  # the client's own errors are wrapped around it, and hold the address
-    while root.__cause__ is not None:
-        root = root.__cause__
-    if isinstance(root, ssl.SSLCertVerificationError):
-        return f"certificate: {root.verify_message}"
-    if isinstance(root, ssl.SSLError):
-        return f"TLS: {root.reason or type(root).__name__}"
-    if isinstance(root, OSError) and root.errno is not None and root.errno > 0:
-        return os.strerror(root.errno)  # asyncio's own text holds the address
-    return type(error).__name__
 
 
 def callable_probe(destination: str, function: Check) -> Probe:

@@ -67,6 +67,19 @@ class Point(Report):
 
 
 @dataclass(frozen=True)
+class Switch(Report):
+    """A policy that ``auto`` put on trial, kept or replaced."""
+
+    at: float
+    """Seconds from the start of the simulation."""
+    pool: str
+    """The pool's id; of the second router on with ``#1``, ``#2``."""
+    to: str
+    """The policy in force from then on."""
+    reason: str
+
+
+@dataclass(frozen=True)
 class PolicyOutcome(Report):
     """What one policy made of the scenario. ``messages = delivered + failed + unrouted``, but for a run cut short."""
 
@@ -86,6 +99,8 @@ class PolicyOutcome(Report):
     """From the arrival of a message to its delivery."""
     destinations: Sequence[DestinationOutcome]
     series: Sequence[Point]
+    switches: Sequence[Switch]
+    """What ``auto`` did, in the order of time."""
     ended_early: str | None
     """Why the run ended before its time, if it did."""
 
@@ -101,7 +116,9 @@ class PolicyOutcome(Report):
             DestinationOutcome(**{**one, "latency": _latency(one["latency"])}) for one in raw["destinations"]
         ]
         series = [Point(**{**one, "states": [States(*states) for states in one["states"]]}) for one in raw["series"]]
-        return cls(**{**raw, "latency": _latency(raw["latency"]), "destinations": destinations, "series": series})
+        switches = [Switch(**one) for one in raw["switches"]]
+        made = {"latency": _latency(raw["latency"]), "destinations": destinations, "series": series}
+        return cls(**{**raw, **made, "switches": switches})
 
 
 def _latency(raw: Mapping[str, float] | None) -> Latency | None:

@@ -10,7 +10,7 @@ from ..config import Member, RouterConfig, core_spec
 from ..config.names import suggestion
 from ..errors import ConfigError
 from .report import PolicyOutcome, Simulated
-from .scenario import UNLIMITED, Scenario, TroubleConfig
+from .scenario import UNLIMITED, KeysConfig, Scenario, TroubleConfig
 
 
 def simulate(
@@ -43,6 +43,7 @@ def simulate(
         "attempts": scenario.attempts,
         "backoff": scenario.backoff,
         "points": scenario.points,
+        "keys": _keys(scenario.keys),
         "seed": scenario.seed,
     }
     outcomes = [
@@ -92,6 +93,10 @@ def _arrivals(scenario: Scenario, rate: float | None) -> dict[str, Any]:
     if scenario.bursts is not None:
         return {"kind": "bursts", "rate": rate, **dict(scenario.bursts)}
     return {"kind": scenario.arrivals, "rate": rate}
+
+
+def _keys(keys: KeysConfig) -> dict[str, Any]:
+    return {"count": keys.count, "exponent": 0.0 if keys.distribution == "uniform" else keys.exponent}
 
 
 def _servers(scenario: Scenario, members: Sequence[Member]) -> list[dict[str, Any]]:

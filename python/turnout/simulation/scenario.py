@@ -84,6 +84,17 @@ class BurstsConfig(Model):
         return self
 
 
+class KeysConfig(Model):
+    """The keys of messages, which policies by key go by."""
+
+    count: Count = Field(default=1_000, ge=1, le=1_000_000, description="How many there are.")
+    distribution: Literal["uniform", "zipf"] = Field(
+        default="uniform",
+        description="uniform: all equally frequent. zipf: the k-th most frequent in proportion to k^-exponent.",
+    )
+    exponent: Number = Field(default=1.0, gt=0, le=10, description="zipf: the greater, the more the first keys have.")
+
+
 class Scenario(Model):
     """Load on a pool, the servers behind its destinations, and their troubles."""
 
@@ -125,6 +136,7 @@ class Scenario(Model):
         description="Attempts for a message, each on another destination. There is no budget of retries here.",
     )
     backoff: Duration = Field(default=0.0, description="Longest wait before the second attempt; doubles each time.")
+    keys: KeysConfig = Field(default=KeysConfig(), description="The keys of messages, for policies by key.")
     points: Count = Field(default=60, ge=1, le=1_000, description="Points of the series over time.")
     seed: Count = Field(default=1, ge=0, le=2**63 - 1, description="Everything random follows from it.")
 

@@ -1,20 +1,36 @@
 """Transports: how a message gets to a destination, one module a channel.
 
 A destination's url says which: what stands before its colon, the scheme, is looked up in :data:`SCHEMES`. A transport
-serves one destination; it is opened when deliveries start, or at the first attempt.
+serves one destination; it is opened when deliveries start, or at the first attempt. One that needs a package which
+turnout itself does not is imported only when a url asks for it. :func:`register` adds a scheme of one's own.
 """
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from pydantic import BaseModel
+
+from ..config.channels import FreeOptions, add_scheme
 from ..errors import ConfigError, Problem
-from .base import Transport
+from .base import Target, Transport
 from .callable import DEFAULT_THREADS, CallableTransport, Function, Registered
 from .spool import SpoolTransport
 
-__all__ = ["DEFAULT_THREADS", "SCHEMES", "CallableTransport", "Function", "SpoolTransport", "Transport", "Transports"]
+__all__ = [
+    "DEFAULT_THREADS",
+    "SCHEMES",
+    "CallableTransport",
+    "Function",
+    "SpoolTransport",
+    "Target",
+    "Transport",
+    "Transports",
+    "register",
+]
 
 
 class Transports:
@@ -23,13 +39,13 @@ class Transports:
     A url or a transport is never shown: urls may hold secrets.
     """
 
-    def __init__(self, urls: Mapping[str, str | None]) -> None:
-        """``urls``: of every destination, by id, with their secrets resolved; None for one that only decides."""
+    def __init__(self, targets: Mapping[str, Target | str | None]) -> None:
+        """``targets``: of every destination, by id; a url stands for one without options, None for only deciding."""
         self.functions: dict[str, Registered] = {}
-        self._urls = dict(urls)
+        self._targets = _as_targets(targets)
         self._current: dict[str, Transport] = {}
-        # By url too: one that a reload replaced is still in use by attempts under way, and may come back.
-        self._made: dict[tuple[str, str], Transport] = {}
+        # By destination: those that a reload replaced are still in use by attempts under way, and may come back.
+        self._made: dict[str, list[tuple[Target, Transport]]] = {}
 
     def register(self, name: str, function: Function, *, threads: int = DEFAULT_THREADS) -> None:
         """Makes ``function`` what ``callable:<name>`` calls, in place of any before it.
@@ -63,8 +79,8 @@ class Transports:
             ConfigError: some cannot work; every problem is listed. Those that can stay open.
         """
         problems: list[Problem] = []
-        for destination, url in self._urls.items():
-            if url is None:
+        for destination, target in self._targets.items():
+            if target is None:
                 continue
             try:
                 self.of(destination).open()
@@ -74,18 +90,19 @@ class Transports:
         if problems:
             raise ConfigError(problems)
 
-    def update(self, urls: Mapping[str, str | None]) -> None:
-        """Takes over the urls of a new configuration.
+    def update(self, targets: Mapping[str, Target | str | None]) -> None:
+        """Takes over the targets of a new configuration.
 
         Attempts under way finish on the transports they began with, which are closed with the rest.
         """
-        for destination in [name for name in self._current if urls.get(name) != self._urls.get(name)]:
+        new = _as_targets(targets)
+        for destination in [name for name in self._current if new.get(name) != self._targets.get(name)]:
             del self._current[destination]
-        self._urls = dict(urls)
+        self._targets = new
 
     async def close(self) -> None:
         """Closes every transport, and lets go of the functions' threads. What is used again is opened again."""
-        transports = list(self._made.values())
+        transports = [transport for made in self._made.values() for _, transport in made]
         self._current.clear()
         self._made.clear()
         failed = None
@@ -100,31 +117,83 @@ class Transports:
             raise failed
 
     def _make(self, destination: str) -> Transport:
-        url = self._urls.get(destination)
-        if url is None:
+        target = self._targets.get(destination)
+        if target is None:
             raise ConfigError(
                 f"destination {destination!r} has no url, so nothing can be delivered to it; "
                 f"give it one, such as callable:NAME or spool:DIR"
             )
-        made = self._made.get((destination, url))
-        if made is not None:
-            return made
-        scheme, _, rest = url.partition(":")
+        made = self._made.setdefault(destination, [])
+        for before, transport in made:
+            if before == target:
+                return transport
+        scheme = target.url.partition(":")[0]
         make = SCHEMES.get(scheme)
         if make is None:
             known = ", ".join(f"{name}:" for name in SCHEMES)
             raise ConfigError(f"destination {destination!r}: unknown scheme {scheme[:32]!r}; known: {known}")
-        transport = self._made[destination, url] = make(self, rest, destination)
+        transport = make(self, target)
+        made.append((target, transport))
         return transport
 
 
-def _callable(transports: Transports, rest: str, destination: str) -> Transport:
-    return CallableTransport(transports.functions, rest)
+def _as_targets(targets: Mapping[str, Target | str | None]) -> dict[str, Target | None]:
+    return {name: Target(name, one) if isinstance(one, str) else one for name, one in targets.items()}
 
 
-def _spool(transports: Transports, rest: str, destination: str) -> Transport:
-    return SpoolTransport(rest.removeprefix("//"), destination)
+Make = Callable[[Transports, Target], Transport]
 
 
-SCHEMES: Final[Mapping[str, Callable[[Transports, str, str], Transport]]] = {"callable": _callable, "spool": _spool}
+def _callable(transports: Transports, target: Target) -> Transport:
+    return CallableTransport(transports.functions, target.rest)
+
+
+def _spool(transports: Transports, target: Target) -> Transport:
+    return SpoolTransport(target.rest.removeprefix("//"), target.destination)
+
+
+def _optional(module: str, name: str, package: str, extra: str) -> Make:
+    """Makes the transport ``name`` of a module here that needs ``package``, which the extra brings."""
+
+    def make(transports: Transports, target: Target) -> Transport:
+        if importlib.util.find_spec(package) is None:
+            scheme = target.url.partition(":")[0]
+            raise ConfigError(f"urls of {scheme}: need the package {package}: pip install 'turnout[{extra}]'")
+        transport: Transport = getattr(importlib.import_module(f".{module}", __package__), name)(target)
+        return transport
+
+    return make
+
+
+_webhook = _optional("webhook", "WebhookTransport", "aiohttp", "http")
+_redis = _optional("redis", "RedisTransport", "redis", "redis")
+_amqp = _optional("amqp", "AmqpTransport", "aio_pika", "amqp")
+_smtp = _optional("smtp", "SmtpTransport", "aiosmtplib", "smtp")
+
+SCHEMES: Final[dict[str, Make]] = {
+    "callable": _callable,
+    "spool": _spool,
+    "https": _webhook,
+    "http": _webhook,
+    "redis": _redis,
+    "rediss": _redis,
+    "nats": _optional("nats", "NatsTransport", "nats", "nats"),
+    "amqp": _amqp,
+    "amqps": _amqp,
+    "smtp": _smtp,
+    "smtps": _smtp,
+}
 """Makes a destination's transport, by the scheme of its url."""
+
+
+def register(scheme: str, make: Callable[[Target], Transport], *, options: type[BaseModel] = FreeOptions) -> None:
+    """Gives urls of a further scheme a transport, in this process; call it before a configuration is loaded.
+
+    - ``make``: called once for each destination whose url has the scheme.
+    - ``options``: pydantic model of the destination's ``options``; by default they may be anything.
+
+    Raises:
+        ConfigError: it is no scheme, or is taken.
+    """
+    add_scheme(scheme, options)
+    SCHEMES[scheme] = lambda transports, target: make(target)

@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import quote, urlsplit, urlunsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one destination's messages go. Its url and secret are never shown: both may hold secrets."""
+
+    destination: str
+    """The destination's id."""
+    url: str = field(repr=False)
+    options: Any = field(default=None, repr=False)
+    """The model of :data:`turnout.config.SCHEMES` for the url's scheme; None: none were read."""
+    secret: str | None = field(default=None, repr=False)
+
+    @property
+    def rest(self) -> str:
+        """The url after its scheme."""
+        return self.url.partition(":")[2]
+
+    def url_with_password(self) -> str:
+        """The url, with the secret as the password of its user where it names no password."""
+        parts = urlsplit(self.url)
+        if self.secret is None or parts.password is not None:
+            return self.url
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{quote(self.secret, safe='')}@{host}"))
 
 
 @runtime_checkable
@@ -14,11 +41,16 @@ class Transport(Protocol):
     - ``DeliveryError(retryable=False)``: the message cannot be delivered anywhere; it becomes a dead letter at once,
       and the destination is not blamed.
     - ``DeliveryError(retry_after=seconds)``: the destination is overloaded; another one is tried.
-    - ``DeliveryError(kind)`` and any other exception: this attempt failed; another one may be made.
+    - ``DeliveryError(kind)`` and any other exception: this attempt failed; another one may be made. A destination that
+      refuses everything, such as one with a wrong password, is of this class: another may take the message.
+
+    ``turnout.testing.conformance`` checks a transport of one's own against all that is said here;
+    :func:`turnout.transports.register` gives it its scheme.
     """
 
     def open(self) -> None:
-        """Acquires what sending needs; called when deliveries start. May be called again, and after :meth:`close`.
+        """Acquires what sending needs and asks nobody; called when deliveries start. May be called again, and after
+        :meth:`close`. Connections are made by the first :meth:`send`: a destination that is down stops no start.
 
         Raises:
             ConfigError: it can never work as configured; the text names what is wrong and the remedy.
@@ -28,6 +60,7 @@ class Transport(Protocol):
         """Delivers ``message`` to the destination of this id, and returns what the channel answered.
 
         Returning means delivered. It is cancelled when the message's time is up; it may then have taken effect or not.
+        Any number may be under way at once.
 
         Args:
             message: as it was given to ``dispatch`` or ``accept``.
@@ -37,4 +70,5 @@ class Transport(Protocol):
         """
 
     async def close(self) -> None:
-        """Gives back what :meth:`open` acquired, after what was begun is written. Nothing is sent afterwards."""
+        """Gives back what :meth:`open` acquired, after what was begun has ended. Nothing is sent until it is opened
+        again. Closing twice does no harm."""

@@ -1,4 +1,4 @@
-"""A message as one line of JSON, for transports that write or send text.
+"""A message as JSON, for transports that write or send text, and its id as a header.
 
 Strict: what JSON cannot hold is an error and never bent into shape, because a receiver would see another message than
 was sent. What json.dumps would let pass or convert silently (NaN, keys that are numbers) is refused too.
@@ -10,7 +10,8 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 from ..errors import DeliveryError, MessageError
 from ..message import json_object
@@ -24,10 +25,50 @@ def json_line(envelope: Mapping[str, object]) -> bytes:
     Raises:
         DeliveryError: kind ``unencodable``, not retryable: it holds what JSON cannot; the text says what.
     """
-    plain = {key: _parsed(value) if isinstance(value, _RAW) else value for key, value in envelope.items()}
+    return _json({key: _parsed(value) if isinstance(value, _RAW) else value for key, value in envelope.items()}) + b"\n"
+
+
+def body_of(message: object, part: str = "message") -> bytes:
+    """What is sent of a message: all of it as JSON, or its content (``part="content"``).
+
+    Content that is bytes or text is sent as it is, all other as JSON; so is a message that is JSON already.
+
+    Raises:
+        DeliveryError: kind ``unencodable``, not retryable.
+    """
+    if part == "content":
+        message = content_of(message)
+        if isinstance(message, str):
+            try:
+                return message.encode("utf-8")
+            except UnicodeEncodeError:
+                raise _unencodable("its text holds a lone surrogate") from None
+    if isinstance(message, _RAW):
+        return bytes(message)
+    return _json(message)
+
+
+def content_of(message: object) -> object:
+    """The ``content`` of a message; None where it has none."""
+    if isinstance(message, _RAW):
+        message = _parsed(message)
+    if isinstance(message, Mapping):
+        return message.get("content")
+    return getattr(message, "content", None)
+
+
+def header_id(message_id: str) -> str:
+    """A message id as the value of a header: what is not visible ASCII is written ``%XX``, and so is ``%`` itself, so
+    that two ids are never the same header."""
+    return quote(message_id, safe=_VISIBLE, errors="surrogatepass")
+
+
+_VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+
+
+def _json(value: object) -> bytes:
     try:
-        text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
-        line = text.encode("utf-8")
+        line = _ENCODER.encode(value).encode("utf-8")
     except RecursionError:
         raise _unencodable("it is nested too deeply") from None
     except UnicodeEncodeError as error:
@@ -37,8 +78,8 @@ def json_line(envelope: Mapping[str, object]) -> bytes:
         raise _unencodable("a number is NaN or infinite" if not_a_number else str(error)) from None
     except Exception as error:  # a message's own conversion, such as a model's serializer
         raise _unencodable(f"{type(error).__name__}: {error}") from error
-    _refuse_other_keys(plain)
-    return line + b"\n"
+    _refuse_other_keys(value)
+    return line
 
 
 _RAW = (bytes, bytearray, memoryview)
@@ -65,9 +106,12 @@ def _plain(value: object) -> Any:
     raise TypeError(f"JSON has nothing for the type {type(value).__name__}")
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+
+
 def _refuse_other_keys(root: object) -> None:
     """Refuses keys that are not text. After encoding, so that cycles and depth are out of the question."""
-    stack = [root]
+    stack = [] if isinstance(root, _LEAVES) else [root]
     while stack:
         value = stack.pop()
         if isinstance(value, dict):

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError, DeliveryError
+from .batching import Batches
 from .encoding import json_line
 
 _UNSAFE = re.compile(rb"^\.|[^A-Za-z0-9._-]")
@@ -48,8 +49,7 @@ class SpoolTransport:
         self._size = 0
         self._torn = False
         self._lock = threading.Lock()  # a group's thread may outlive a loop that is being torn down
-        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
-        self._flusher: asyncio.Task[None] | None = None
+        self._lines = Batches(self._write)
 
     def open(self) -> None:
         """Opens the file, makes its directory, and repairs the tail that a crash may have left.
@@ -71,49 +71,29 @@ class SpoolTransport:
                 the disk. ``spool_failed``: the file cannot be opened, written or synced.
         """
         line = json_line({"id": message_id, "destination": destination, "attempt": attempt, "message": message})
-        written = asyncio.get_running_loop().create_future()
-        self._waiting.append((line, written))
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush())
-        await written
+        await self._lines.add(line)
 
     async def close(self) -> None:
         """Writes what is waiting, then closes the file."""
-        if self._flusher is not None:
-            await asyncio.wait([self._flusher])
+        await self._lines.close()
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
 
-    async def _flush(self) -> None:
-        """Writes group after group until nothing waits. Each group is what came while the last one was written."""
+    async def _write(self, lines: list[bytes]) -> list[None]:
+        """Puts a group of lines on the disk, or none of them."""
         try:
-            while self._waiting:
-                group, self._waiting = self._waiting, []
-                group = [(line, written) for line, written in group if not written.done()]  # the rest were cancelled
-                failure: DeliveryError | None = None
-                try:
-                    await asyncio.to_thread(self._append, b"".join(line for line, _ in group))
-                except OSError as error:
-                    failure = DeliveryError(
-                        "spool_full" if error.errno in _FULL else "spool_failed", self._unusable(error)
-                    )
-                except Exception as error:  # noqa: BLE001 - such as no thread, or no memory for the group
-                    failure = DeliveryError("spool_failed", f"{self.path}: {type(error).__name__}: {error}")
-                for _, written in group:
-                    if written.done():
-                        continue  # cancelled meanwhile
-                    if failure is None:
-                        written.set_result(None)
-                    else:
-                        written.set_exception(failure)
-        finally:
-            self._flusher = None
+            await asyncio.to_thread(self._append, b"".join(lines))
+        except OSError as error:
+            raise DeliveryError(
+                "spool_full" if error.errno in _FULL else "spool_failed", self._unusable(error)
+            ) from error
+        except Exception as error:  # such as no thread, or no memory for the group
+            raise DeliveryError("spool_failed", f"{self.path}: {type(error).__name__}: {error}") from error
+        return [None] * len(lines)
 
     def _append(self, data: bytes) -> None:
         """In a thread: writes and syncs ``data``, or leaves the file as it was."""
-        if not data:
-            return
         with self._lock:
             fd = self._open()
             if self._torn:

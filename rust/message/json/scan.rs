@@ -5,6 +5,7 @@
 //! bytes cheaper than parsing them. The tests hold it to `serde_json`: the same texts accepted, the same values read.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::keys::Seen;
 use crate::message::value::{Key, MAX_DEPTH, Text, Value};
@@ -180,13 +181,20 @@ impl<'m, const STRICT: bool> Scanner<'m, STRICT> {
             }
             b'{' => {
                 let mut entries = Vec::new();
+                let mut faults = Vec::new();
                 self.object(depth, |scanner, key| {
                     let start = scanner.at;
                     let Some(key) = key.text() else { return Err(Fault { offset: start, problem: HALF_PAIR }) };
-                    entries.push((Key::Text(text_of(key)), scanner.value(depth + 1)?));
+                    let value = scanner.value(depth + 1).or_else(|fault| {
+                        scanner.at = start;
+                        scanner.skip(depth + 1)?;
+                        faults.push((entries.len(), fault));
+                        Ok(Value::Null)
+                    })?;
+                    entries.push((Key::Text(text_of(key)), value));
                     Ok(())
                 })?;
-                Ok(Value::map(entries))
+                standing(&entries, faults).map_or_else(|| Ok(Value::map(entries)), Err)
             }
             b'[' => {
                 let mut items = Vec::new();
@@ -359,6 +367,15 @@ fn plain_blocks(bytes: &[u8], mut at: usize) -> usize {
         at += 32;
     }
     at
+}
+
+/// The first of the `faults`, by the number of their entry, that no later entry of the same key does away with.
+fn standing(entries: &[(Key<'_>, Value<'_>)], faults: Vec<(usize, Fault)>) -> Option<Fault> {
+    if faults.is_empty() {
+        return None;
+    }
+    let last: BTreeMap<&Key<'_>, usize> = entries.iter().enumerate().map(|(at, (key, _))| (key, at)).collect();
+    faults.into_iter().find(|(at, _)| last.get(&entries[*at].0) == Some(at)).map(|(_, fault)| fault)
 }
 
 /// Replaces the escapes of checked text; `None` if one is half of a surrogate pair.

@@ -122,6 +122,22 @@ fn numbers_keep_their_kind_and_never_lose_precision() {
 }
 
 #[test]
+fn of_a_key_that_comes_twice_in_a_value_the_first_is_no_concern() {
+    let field = ["message.a"];
+    for (written, expected) in [
+        (r#"{"k":18446744073709551616,"k":1}"#, r#"{"k":1}"#),
+        (r#"{"k":{"\ud83d":0},"k":[]}"#, r#"{"k":[]}"#),
+        (r#"{"k":"\ud83d","j":2,"k":1}"#, r#"{"k":1,"j":2}"#),
+        (
+            r#"{"k":1,"k":"\ud83d"}"#,
+            "error: field \"message.a\": text with half of a surrogate pair, which is no Unicode; send valid text",
+        ),
+    ] {
+        assert_eq!(reads(&format!("{{\"a\":{written}}}"), &field), [expected], "{written}");
+    }
+}
+
+#[test]
 fn text_is_unescaped_and_borrowed_if_it_can_be() {
     let field = ["message.t"];
     for (written, expected) in [

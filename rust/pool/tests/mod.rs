@@ -1,13 +1,16 @@
 //! Pools as their users see them, in simulated time.
 
+mod adjusting;
 mod concurrency;
 mod eligibility;
 mod failover;
 mod leases;
+mod operator;
 mod pitfalls;
 mod policies;
 mod rates;
 mod simulation;
+mod switching;
 
 use super::*;
 
@@ -23,15 +26,16 @@ pub(super) struct Bench {
 }
 
 /// A spec of members named `a`, `b`, ... (then `m26`, ...), to be changed before use.
-pub(super) fn spec(policy: PolicyKind, members: usize) -> PoolSpec {
+pub(super) fn spec(policy: impl Into<Choice>, members: usize) -> PoolSpec {
     let name = |index: usize| match u8::try_from(index) {
         Ok(index) if index < 26 => char::from(b'a' + index).to_string(),
         _ => format!("m{index}"),
     };
     PoolSpec {
         id: "pool".into(),
-        policy,
+        policy: policy.into(),
         bounded_load: None,
+        dynamic_adjustment: false,
         members: (0..members).map(|index| MemberSpec::new(name(index))).collect(),
         failover: FailoverSpec::default(),
     }
@@ -45,7 +49,7 @@ impl Bench {
         Self { registry, pool, now: SECOND, rng: fastrand::Rng::with_seed(42) }
     }
 
-    pub(super) fn of(policy: PolicyKind, members: usize) -> Self {
+    pub(super) fn of(policy: impl Into<Choice>, members: usize) -> Self {
         Self::new(spec(policy, members))
     }
 

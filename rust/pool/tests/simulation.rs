@@ -95,3 +95,13 @@ fn identical_servers_get_equal_shares() {
         assert!(run.shares.iter().all(|share| (share - 0.2).abs() < 0.02), "{policy}: {:?}", run.shares);
     }
 }
+
+#[test]
+fn identical_servers_get_equal_shares_of_response_time_at_every_size_and_load() {
+    // Peaks last for seconds, so messages enough for 20 time constants of the average and more.
+    for (count, load) in [(2, 0.5), (5, 0.2), (5, 0.8), (10, 0.5), (10, 0.8), (16, 0.3), (16, 0.7), (20, 0.5)] {
+        let run = simulate(spec(PolicyKind::ResponseTime, count), &vec![10.0; count], load, 10_000 * count, &[]);
+        let fair = 1.0 / count as f64;
+        assert!(run.shares.iter().all(|share| (share / fair - 1.0).abs() < 0.1), "{count} {load}: {:?}", run.shares);
+    }
+}

@@ -1,0 +1,99 @@
+"""Messages and dead letters as bytes, for the outbox. JSON, so that a person can read the file with ``sqlite3``.
+
+A mapping comes back as a dict, JSON bytes as they were, a :class:`Message` as one. A dataclass or pydantic model comes
+back as a dict of its fields, which rules read alike; a transport gets the dict after a restart.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from ..errors import MessageError
+from ..message import Message
+from .records import Attempt, Branch, DeadLetter
+
+_MAPPING: Final = b"j"
+_RAW: Final = b"r"
+_ENVELOPE: Final = b"m"
+_BYTES: Final = "turnout:base64"
+"""The key that stands for bytes; JSON has none."""
+
+
+def encode(message: object) -> bytes:
+    """The message as bytes.
+
+    Raises:
+        MessageError: something in it cannot be written as JSON; it says what.
+    """
+    if isinstance(message, (bytes, bytearray, memoryview)):
+        return _RAW + bytes(message)
+    if isinstance(message, Message):
+        fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
+        fields["headers"] = dict(message.headers)
+        fields["deadline"] = None if message.deadline is None else message.deadline.isoformat()
+        return _ENVELOPE + _dumped(fields)
+    if hasattr(type(message), "__pydantic_fields__"):
+        return _MAPPING + _dumped(message.model_dump(mode="json"))  # type: ignore[attr-defined]
+    if dataclasses.is_dataclass(message) and not isinstance(message, type):
+        return _MAPPING + _dumped(dataclasses.asdict(message))
+    return _MAPPING + _dumped(message)
+
+
+def decode(body: bytes) -> Any:
+    """The message that :func:`encode` wrote."""
+    kind, rest = body[:1], body[1:]
+    if kind == _RAW:
+        return rest
+    value = json.loads(rest, object_hook=_undo)
+    if kind == _ENVELOPE:
+        value["deadline"] = None if value["deadline"] is None else datetime.fromisoformat(value["deadline"])
+        return Message(**value)
+    return value
+
+
+def encode_letter(letter: DeadLetter) -> bytes:
+    """A dead letter as bytes. Answers of transports that JSON has no word for become text."""
+    record = {field.name: getattr(letter, field.name) for field in dataclasses.fields(letter)}
+    record["message"] = base64.b64encode(encode(letter.message)).decode()
+    for name in ("attempts", "branches"):
+        record[name] = [dataclasses.asdict(part) for part in record[name]]
+    return json.dumps(record, default=str).encode()
+
+
+def decode_letter(body: bytes) -> DeadLetter:
+    """The dead letter that :func:`encode_letter` wrote."""
+    record = json.loads(body)
+    record["message"] = decode(base64.b64decode(record["message"]))
+    record["attempts"] = _attempts(record["attempts"])
+    record["branches"] = tuple(
+        Branch(**{**branch, "attempts": _attempts(branch["attempts"])}) for branch in record["branches"]
+    )
+    return DeadLetter(**record)
+
+
+def _attempts(records: list[dict[str, Any]]) -> tuple[Attempt, ...]:
+    return tuple(Attempt(**record) for record in records)
+
+
+def _dumped(value: object) -> bytes:
+    try:
+        return json.dumps(value, default=_default, ensure_ascii=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise MessageError("message", f"cannot be kept in the outbox: {error}; use what JSON can say") from None
+
+
+def _default(value: object) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {_BYTES: base64.b64encode(value).decode()}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
+def _undo(found: dict[str, Any]) -> Any:
+    return base64.b64decode(found[_BYTES]) if found.keys() == {_BYTES} else found

@@ -1,0 +1,182 @@
+"""``https://HOST/PATH``: a message is posted to a url; signed after Standard Webhooks if the destination has a secret.
+
+What keeps it safe where the url was chosen by somebody else: TLS is verified; only public addresses are connected to,
+judged at the moment of connecting (see :mod:`turnout.security.addresses`); redirects are not followed, for they would
+lead past what was checked; proxies and cookies of the environment are not used; an answer is read up to a bound, in
+bytes and in time, and is not decompressed.
+
+Classes of answers:
+
+- 2xx: delivered.
+- 400, 405, 406, 409, 411, 413, 414, 415, 422, 431: the message is at fault; it is not tried again.
+- 429, and 503 that says when to come back: overloaded, until then, a minute at most; 429 alone: for a second.
+- Everything else (redirects, 401, 403, 404, 410, 5xx, no answer): this destination failed; another may take it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import time
+from typing import Final, NamedTuple
+
+import aiohttp
+from yarl import URL
+
+from ..config.channels import WebhookOptions
+from ..errors import ConfigError, DeliveryError
+from ..security import AddressGuard, ForbiddenAddressError, Signer, client_context, connection_problem
+from .base import Target
+from .encoding import body_of, header_id
+
+_AT_FAULT: Final = frozenset({400, 405, 406, 409, 411, 413, 414, 415, 422, 431})
+_LONGEST_PAUSE: Final = 60.0
+"""Seconds a destination may ask to be left alone; one that says a year is tried again after these."""
+_PAUSE: Final = 1.0
+"""Seconds a destination is left alone that says it is overloaded and not for how long."""
+_ERROR_TEXT: Final = 200
+"""Bytes of an answer that are kept in an error."""
+
+
+class WebhookAnswer(NamedTuple):
+    """What came back: ``Delivery.value``."""
+
+    status: int
+    body: bytes
+    """Its first ``max_response`` bytes."""
+
+
+class WebhookTransport:
+    """Posts one destination's messages; connections are kept and used again."""
+
+    def __init__(self, target: Target) -> None:
+        """Raises ConfigError: the secret is no signing key, or the file of certificates cannot be read."""
+        options = target.options if isinstance(target.options, WebhookOptions) else WebhookOptions()
+        self._options = options
+        self._url = _checked(target.url)
+        self._signer = Signer(target.secret) if target.secret else None
+        self._tls = client_context(options.ca_file)
+        # A proxy resolves names itself, so what is connected to here is the proxy, which the configuration names.
+        self._guard = AddressGuard(options.allow) if options.proxy is None else None
+        self._headers = {"content-type": "application/json", "user-agent": "turnout", **options.headers}
+        if options.body == "content":
+            self._headers["content-type"] = "application/octet-stream"
+        self._timeout = aiohttp.ClientTimeout(total=options.timeout)
+        self._session: aiohttp.ClientSession | None = None
+        self._sending: set[asyncio.Task[object]] = set()
+
+    def open(self) -> None:
+        """Nothing is acquired before the first send."""
+
+    async def send(self, message: object, destination: str, *, message_id: str, attempt: int) -> WebhookAnswer:
+        """See :meth:`Transport.send`.
+
+        Raises:
+            DeliveryError: kinds ``unencodable``, ``status_<code>``, ``timeout``, ``forbidden_address``, ``connection``.
+        """
+        body = body_of(message, self._options.body)
+        name = header_id(message_id)
+        headers = dict(self._headers)
+        if self._signer is None:
+            headers["webhook-id"] = name
+        else:
+            headers.update(self._signer.headers(name, int(time.time()), body))
+        task = asyncio.current_task()
+        if task is not None:
+            self._sending.add(task)
+        try:
+            return await self._post(body, headers)
+        except TimeoutError:
+            raise DeliveryError("timeout", f"no answer within {self._options.timeout:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _failed(error) from error
+        finally:
+            if task is not None:
+                self._sending.discard(task)
+
+    async def close(self) -> None:
+        """See :meth:`Transport.close`; requests under way end first."""
+        under_way = self._sending - {asyncio.current_task()}
+        if under_way:
+            await asyncio.wait(under_way)
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _post(self, body: bytes, headers: dict[str, str]) -> WebhookAnswer:
+        request = self._open_session().post(
+            self._url, data=body, headers=headers, allow_redirects=False, proxy=self._options.proxy
+        )
+        async with request as answer:
+            limit = self._options.max_response
+            read = bytearray()
+            while len(read) < limit and (part := await answer.content.read(limit - len(read))):
+                read += part
+            if not answer.content.at_eof():
+                answer.close()  # the rest is not read, so the connection cannot be used again
+        if 200 <= answer.status < 300:
+            return WebhookAnswer(answer.status, bytes(read))
+        raise _refused(answer.status, answer.headers.get("Retry-After"), bytes(read[:_ERROR_TEXT]))
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=0, ssl=self._tls, socket_factory=None if self._guard is None else self._guard.socket
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=self._timeout,
+                trust_env=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=("accept-encoding",),
+            )
+        return self._session
+
+
+def pause(retry_after: str | None, now: float) -> float | None:
+    """Seconds that a ``Retry-After`` asks for, given as such or as a date (RFC 9110, 10.2.3); None if it says nothing.
+
+    ``now``: Unix seconds. At least 0, at most a minute.
+    """
+    if retry_after is None:
+        return None
+    text = retry_after.strip()
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:12])
+    else:
+        try:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), _LONGEST_PAUSE)
+
+
+def _refused(status: int, retry_after: str | None, body: bytes) -> DeliveryError:
+    asked = pause(retry_after, time.time())
+    text = body.decode("utf-8", "replace")
+    said = f"answered {status}" + (f": {text}" if text.isprintable() and text else "")
+    if status == 429 or (status == 503 and asked is not None):
+        return DeliveryError(f"status_{status}", said, retry_after=_PAUSE if asked is None else asked)
+    return DeliveryError(f"status_{status}", said, retryable=status not in _AT_FAULT)
+
+
+def _failed(error: BaseException) -> DeliveryError:
+    """No answer. The text does not hold the url."""
+    words = connection_problem(error)
+    root: BaseException | None = error
+    while root is not None:
+        if isinstance(root, ForbiddenAddressError):
+            return DeliveryError("forbidden_address", str(root))
+        root = root.__cause__
+    return DeliveryError("connection", words)
+
+
+def _checked(url: str) -> str:
+    try:
+        usable = bool(URL(url).host)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError("the url names no host; write one such as https://host:8443/hook")
+    return url

@@ -1,0 +1,123 @@
+"""Redis Streams, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+
+from broker_support import survives_a_restart
+from servers import Server, redis_server
+from transport_support import made, refusal, send
+from turnout.errors import ConfigError
+from turnout.testing import Received, TransportCase, checks_for
+from turnout.testing.conformance import Check, Fault
+from turnout.transports import Transport
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    one = redis_server(tmp_path / "redis")
+    one.start()
+    yield one
+    one.kill()
+
+
+def stream(server: Server) -> Transport:
+    return made(f"redis://127.0.0.1:{server.port}/0", stream="orders", timeout="2s")
+
+
+async def told(server: Server, *command: str) -> object:
+    async with redis.asyncio.Redis(port=server.port) as client:
+        return await client.execute_command(*command)
+
+
+async def entries(server: Server) -> list[Received]:
+    async with redis.asyncio.Redis(port=server.port) as client:
+        found = await client.xrange("orders")
+    return [Received(fields[b"id"].decode(), fields[b"body"]) for _, fields in found]
+
+
+class RedisCase(TransportCase):
+    faults = frozenset({"retryable", "overloaded", "hanging"})
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def transport(self) -> Transport:
+        return stream(self._server)
+
+    async def received(self) -> list[Received]:
+        return await entries(self._server)
+
+    async def fail(self, fault: Fault) -> None:
+        match fault:
+            case "retryable":
+                self._server.kill()
+            case "overloaded":
+                await told(self._server, "CONFIG", "SET", "maxmemory", "1")
+            case "hanging":
+                self._server.pause()
+
+    async def recover(self) -> None:
+        if not self._server.running:
+            self._server.start()
+        self._server.go_on()
+        await told(self._server, "CONFIG", "SET", "maxmemory", "0")
+
+
+@pytest.mark.parametrize("check", checks_for(RedisCase), ids=str)
+async def test_redis_conforms(check: Check, server: Server) -> None:
+    await check(RedisCase(server))
+
+
+async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted(server: Server) -> None:
+    url = f"redis://127.0.0.1:{server.port}/0"
+    await survives_a_restart(server, {"url": url, "options": {"stream": "orders"}}, lambda: entries(server))
+
+
+async def test_sends_at_the_same_time_share_round_trips(server: Server) -> None:
+    transport = stream(server)
+    await asyncio.gather(*(send(transport, {"n": number}, str(number)) for number in range(1000)))
+    await transport.close()
+    async with redis.asyncio.Redis(port=server.port) as client:
+        calls = (await client.info("stats"))["total_reads_processed"]
+    assert calls < 300
+    assert {one.id for one in await entries(server)} == {str(number) for number in range(1000)}
+
+
+async def test_the_stream_is_kept_short_where_that_is_asked(server: Server) -> None:
+    transport = made(f"redis://127.0.0.1:{server.port}/0", stream="orders", max_length=100)
+    await asyncio.gather(*(send(transport, {"n": number}) for number in range(2000)))
+    await transport.close()
+    assert len(await entries(server)) < 400
+
+
+async def test_what_the_destination_is_at_fault_for_may_be_taken_by_another(server: Server) -> None:
+    await told(server, "SET", "orders", "no stream")
+    transport = stream(server)
+    error = await refusal(transport)
+    await transport.close()
+    assert (error.kind, error.retryable, error.retry_after) == ("refused", True, None)
+    assert "WRONGTYPE" in str(error)
+
+
+async def test_a_wrong_password_is_refused_and_a_right_one_given_as_the_secret_is_not(server: Server) -> None:
+    await told(server, "CONFIG", "SET", "requirepass", "right")
+    url = f"redis://127.0.0.1:{server.port}/0"
+    wrong = made(url, stream="orders", secret="wrong")  # noqa: S106 - of this test
+    error = await refusal(wrong)
+    assert (error.kind, error.retryable) == ("refused", True)
+    assert "wrong" not in str(error)
+    right = made(url, stream="orders", secret="right")  # noqa: S106 - of this test
+    await send(right, {})
+    for transport in (wrong, right):
+        await transport.close()
+
+
+def test_a_stream_must_be_named() -> None:
+    with pytest.raises(ConfigError, match="options: the key 'stream' is missing"):
+        made("redis://127.0.0.1/0")
