@@ -471,6 +471,12 @@ class Router:
         Raises:
             ConfigError: an unknown pool or id, or a weight out of range; nothing has changed then.
         """
+    def _rejoin(self) -> None:
+        """After a fork, in the child: makes it a worker of its own of the state it shares; nothing if it shares none.
+
+        Raises:
+            TurnoutError: it cannot be one, and goes on as if it were its parent.
+        """
     def _plan(self, message: Any, start: int = 0) -> Plan:
         """The route of a message, from stage number ``start`` on. Raises as :meth:`route`, but for destinations."""
     def _plan_to(self, message: Any, target: str, rule: str) -> Plan:

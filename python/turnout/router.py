@@ -11,6 +11,8 @@ import asyncio
 import inspect
 import json
 import logging
+import os
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -29,6 +31,22 @@ from .reports import Event, Explanation, Stats
 from .transports import DEFAULT_THREADS, Function, Target, Transports
 
 _log = logging.getLogger("turnout")
+
+_sharing: weakref.WeakSet[Router] = weakref.WeakSet()
+"""The routers whose state other processes share."""
+
+
+def _rejoin() -> None:
+    """A child after a fork is a worker of its own, or its crash would look as if its parent lived on."""
+    for router in _sharing:
+        try:
+            router._rejoin()
+        except TurnoutError as error:
+            _log.warning("after a fork: %s; a crash of this process will go unnoticed until its parent ends", error)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_rejoin)
 
 CustomRule: TypeAlias = Callable[[Any], Awaitable[str | None] | str | None]
 """Takes the message; returns the id of a pool or destination, or None for no opinion. May be ``async``."""
@@ -86,6 +104,8 @@ class Router(_core.Router):
         self._deliverer = Deliverer(self, loaded, self._transports, decide=self._decide, seed=seed)
         self._health = HealthChecks(self.set_health, _checks(loaded), seed=seed)
         self._events = EventStreams(self._event_log())
+        if loaded.state.shared is not None:
+            _sharing.add(self)
         return self
 
     @classmethod

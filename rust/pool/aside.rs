@@ -8,7 +8,9 @@
 
 use std::sync::Arc;
 
-use crate::pool::sync::{AtomicU64, Mutex, Ordering};
+use parking_lot::Mutex;
+
+use crate::pool::sync::{AtomicU64, Ordering};
 use crate::pool::{Nanos, Pool};
 
 /// A hold, or none.

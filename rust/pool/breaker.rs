@@ -17,8 +17,9 @@
 //! ejection at every sweep that finds a destination in use; here each ejection time spent in use forgets one, which
 //! needs no sweep and does not depend on how often there is one.
 
+use crate::pool::history::{History, Words};
 use crate::pool::rate::Rate;
-use crate::pool::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::pool::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::pool::{FailoverSpec, Nanos};
 
 /// First pause of a destination that is overloaded and does not say for how long; doubles with each further one.
@@ -51,26 +52,16 @@ pub struct Ejection {
 /// The right to make the trial of a destination on probation; 0 is none.
 pub type Permit = u64;
 
-#[derive(Debug, Default)]
-struct History {
-    /// Ejections not yet forgotten.
-    times: u32,
-    /// Successes in this probation.
-    successes: u32,
-    /// Pauses in a row, for the length of the next.
-    pauses: u32,
-    closed_at: Nanos,
-}
-
-/// The breaker of one destination.
+/// The breaker of one destination. Words alone, all of which may have any value: it may lie in memory that processes
+/// share.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Breaker {
     // What a success touches is first, beside what it touches of the destination.
     /// Failures in a row.
     streak: AtomicU32,
-    /// Whether the event of this probation was written.
-    announced: AtomicBool,
+    /// 1 if the event of this probation was written.
+    announced: AtomicU32,
     /// Outcomes of the last while.
     rate: Rate,
     /// End of the ejection; 0: none. Relaxed throughout: published by the epoch, as are the next two.
@@ -83,10 +74,25 @@ pub struct Breaker {
     permit: AtomicU64,
     /// When the streak began.
     failing_since: AtomicU64,
-    history: Mutex<History>,
+    history: Words,
 }
 
 impl Breaker {
+    /// As new, and one between processes. Nobody else uses it meanwhile.
+    #[cfg_attr(
+        any(not(target_os = "linux"), feature = "model"),
+        expect(dead_code, reason = "no state is shared there")
+    )]
+    pub(crate) fn begin_shared(&self) {
+        for word in [&self.ejected_until, &self.paused_until, &self.recovered_at, &self.permit] {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.streak.store(0, Ordering::Relaxed);
+        self.announced.store(0, Ordering::Relaxed);
+        self.rate.clear();
+        self.history.begin_shared();
+    }
+
     /// The state at `now`.
     #[inline]
     pub fn phase(&self, now: Nanos) -> Phase {
@@ -119,7 +125,7 @@ impl Breaker {
     /// True once for every probation: for the first to notice it.
     pub(crate) fn announce_probation(&self) -> bool {
         // Relaxed: the swap alone decides who is first.
-        !self.announced.swap(true, Ordering::Relaxed)
+        self.announced.swap(1, Ordering::Relaxed) == 0
     }
 
     /// Takes the permit of a destination on probation, for `limit` ns.
@@ -210,7 +216,7 @@ impl Breaker {
         let jitter = ((u128::from(time / 10) * u128::from(share)) >> 64) as u64;
         let until = now.saturating_add(time).saturating_add(jitter).max(self.deadline()).max(1);
         self.ejected_until.store(until, Ordering::Relaxed);
-        self.announced.store(false, Ordering::Relaxed);
+        self.announced.store(0, Ordering::Relaxed);
         self.streak.store(0, Ordering::Relaxed);
         Ejection { until, times: history.times }
     }
@@ -272,7 +278,7 @@ impl Breaker {
         }
         history.successes = 0;
         self.paused_until.store(until, Ordering::Relaxed);
-        self.announced.store(false, Ordering::Relaxed);
+        self.announced.store(0, Ordering::Relaxed);
         self.streak.store(0, Ordering::Relaxed);
         self.return_permit(permit);
         Some(until)

@@ -1,5 +1,5 @@
 //! One destination's live state, in atomics. It is shared by id between pools and generations, so that what is in
-//! flight, what was learnt and what was decided about it survive a reload.
+//! flight, what was learnt and what was decided about it survive a reload; what processes may share is in [`state`](crate::pool::state).
 //!
 //! Writers and readers never wait for each other, except in transitions of the breaker. About 0.5 kB; the latency
 //! histogram is allocated with the first success. What every pick reads lies apart, see `hot`.
@@ -229,7 +229,7 @@ impl Destination {
     /// The breaker.
     #[inline]
     pub fn breaker(&self) -> &Breaker {
-        &self.breaker
+        self.hot().place().map_or(&self.breaker, |place| &place.shared().breaker)
     }
 
     /// Whether an operator failed it over.
@@ -245,7 +245,7 @@ impl Destination {
 
     /// When it last came back into use, for the ramp: from an ejection, where the pool heeds those, or from a failover.
     pub(crate) fn returned_at(&self, ejects: bool) -> Option<u64> {
-        self.breaker.recovered_at().filter(|_| ejects).max(self.aside.ended_at())
+        self.breaker().recovered_at().filter(|_| ejects).max(self.aside.ended_at())
     }
 
     /// What was counted.
@@ -257,13 +257,13 @@ impl Destination {
     /// Average of latency.
     #[inline]
     pub fn latency(&self) -> &PeakEwma {
-        &self.hot().latency
+        self.hot().latency()
     }
 
     /// Average of failures.
     #[inline]
     pub fn failures(&self) -> &FailureEwma {
-        &self.hot().failures
+        self.hot().failures()
     }
 
     /// Adds what it says of its own load: 1 is all it can do, more is too much. Finite, at least 0.
@@ -283,7 +283,7 @@ impl Destination {
 
     #[inline]
     pub(crate) fn observe_latency(&self, latency: u64, now: u64) {
-        self.hot().latency.observe(latency, now);
+        self.hot().latency().observe(latency, now);
         self.histogram.get_or_init(Box::default).record(latency);
     }
 

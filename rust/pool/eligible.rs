@@ -181,7 +181,7 @@ impl Candidate for Entry {
     }
     #[inline]
     fn latency(&self, now: Nanos) -> Option<f32> {
-        self.hot().latency.at(now)
+        self.hot().latency().at(now)
     }
     #[inline]
     fn latency_under_load(&self, now: Nanos) -> Option<f32> {
@@ -189,7 +189,7 @@ impl Candidate for Entry {
     }
     #[inline]
     fn success(&self, now: Nanos) -> f32 {
-        self.hot().failures.success_at(now)
+        self.hot().failures().success_at(now)
     }
     #[inline]
     fn health(&self) -> f32 {

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::pool::shared::Place;
 use crate::pool::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::stats::{Counter, FailureEwma, PeakEwma};
 
@@ -21,10 +22,10 @@ const SLOTS: usize = if cfg!(feature = "model") { 1 } else { 64 };
 #[repr(align(64))]
 pub(crate) struct Hot {
     in_flight: AtomicU32,
-    /// Average of latency.
-    pub(crate) latency: PeakEwma,
-    /// Average of failures.
-    pub(crate) failures: FailureEwma,
+    latency: PeakEwma,
+    failures: FailureEwma,
+    /// Where the three above lie instead, if processes share them.
+    place: Option<Box<Place>>,
     /// Newest live generation that has the destination.
     pub(crate) generation: AtomicU64,
     /// Times it was picked without being held.
@@ -39,8 +40,9 @@ pub(crate) struct Hot {
 const _: () = assert!(size_of::<Hot>() == 64);
 
 impl Hot {
-    fn new() -> Self {
+    fn new(place: Option<Box<Place>>) -> Self {
         Self {
+            place,
             in_flight: AtomicU32::new(0),
             latency: PeakEwma::default(),
             failures: FailureEwma::default(),
@@ -51,16 +53,46 @@ impl Hot {
         }
     }
 
+    /// Where its state lies, if processes share it.
+    #[inline]
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.place.as_deref()
+    }
+
+    /// Average of latency.
+    #[inline]
+    pub(crate) fn latency(&self) -> &PeakEwma {
+        match self.place() {
+            None => &self.latency,
+            Some(place) => &aside(place, Place::shared).latency,
+        }
+    }
+
+    /// Average of failures.
+    #[inline]
+    pub(crate) fn failures(&self) -> &FailureEwma {
+        match self.place() {
+            None => &self.failures,
+            Some(place) => &aside(place, Place::shared).failures,
+        }
+    }
+
     /// Messages held now.
     #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
-        // Relaxed: a count that carries no other data.
-        self.in_flight.load(Ordering::Relaxed)
+        match self.place() {
+            // Relaxed: a count that carries no other data.
+            None => self.in_flight.load(Ordering::Relaxed),
+            Some(place) => aside(place, Place::in_flight),
+        }
     }
 
     /// Holds the destination for one message, unless `cap` are held.
     #[inline]
     pub(crate) fn hold(&self, cap: u32) -> bool {
+        if let Some(place) = self.place() {
+            return aside(place, |place| place.hold(cap));
+        }
         // Relaxed, here and in `release`: one atomic word decides alone, and the lease itself is not shared by it.
         if cap == u32::MAX {
             self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -73,10 +105,22 @@ impl Hot {
     /// Lets go of one message. A lease ends once, so the count is never below 0; if it ever were to, it stays at 0.
     #[inline]
     pub(crate) fn release(&self) {
-        let less = |held: u32| held.checked_sub(1);
-        let released = self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        debug_assert!(released.is_ok(), "released more often than held");
+        let released = match self.place() {
+            None => {
+                let less = |held: u32| held.checked_sub(1);
+                self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+            }
+            Some(place) => aside(place, Place::release),
+        };
+        debug_assert!(released, "released more often than held");
     }
+}
+
+/// Keeps the way of shared state out of the usual one, which is short.
+#[cold]
+#[inline(never)]
+fn aside<'p, T>(place: &'p Place, with: impl FnOnce(&'p Place) -> T) -> T {
+    with(place)
 }
 
 /// A place in a block.
@@ -89,7 +133,13 @@ pub(crate) struct Slot {
 impl Slot {
     /// The first of a new block.
     pub(crate) fn new() -> Self {
-        Self { block: Arc::new(std::array::from_fn(|_| Hot::new())), index: 0 }
+        Self { block: Arc::new(std::array::from_fn(|_| Hot::new(None))), index: 0 }
+    }
+
+    /// One whose state lies in a file, alone in its block.
+    pub(crate) fn mapped(place: Place) -> Self {
+        let mut place = Some(Box::new(place));
+        Self { block: Arc::new(std::array::from_fn(|_| Hot::new(place.take()))), index: 0 }
     }
 
     /// The place after this one, in a new block if this was the last.

@@ -17,6 +17,7 @@ use crate::pool::destination::Admin;
 use crate::pool::eligible::Status;
 use crate::pool::events::EventKind;
 use crate::pool::rate::Tally;
+use crate::pool::shared::RECLAIM_EVERY;
 use crate::pool::{FailoverSpec, Nanos, Pool};
 
 /// Destinations with enough outcomes that a mean and a deviation take, as Envoy's `success_rate_minimum_hosts`.
@@ -30,15 +31,22 @@ const OUTLIER_GAP: f64 = 0.05;
 pub(crate) struct Sweep {
     /// `u64::MAX`: never.
     next: AtomicU64,
+    /// When outliers are looked for; as above.
+    outliers: AtomicU64,
     /// Whether anything failed since the last sweep.
     troubled: AtomicBool,
 }
 
 impl Sweep {
-    pub(crate) fn new(failover: &FailoverSpec, now: Nanos) -> Self {
+    /// `shared`: whether other processes have a part in the pool's destinations.
+    pub(crate) fn new(failover: &FailoverSpec, shared: bool, now: Nanos) -> Self {
         let wanted = failover.eject && failover.outlier_stdev_milli > 0;
-        let next = if wanted { next_sweep(failover, now) } else { Nanos::MAX };
-        Self { next: AtomicU64::new(next), troubled: AtomicBool::new(false) }
+        let outliers = if wanted { next_sweep(failover, now) } else { Nanos::MAX };
+        Self {
+            next: AtomicU64::new(if shared { now } else { outliers }),
+            outliers: AtomicU64::new(outliers),
+            troubled: AtomicBool::new(false),
+        }
     }
 
     #[inline]
@@ -109,11 +117,23 @@ impl Pool {
         }
     }
 
-    /// Looks for outliers. The caller holds the lock of rebuilding.
+    /// Takes back what dead processes hold, and looks for outliers. The caller holds the lock of rebuilding.
     #[cold]
     pub(crate) fn sweep(&self, now: Nanos) {
         let failover = self.failover();
-        self.sweep.next.store(next_sweep(failover, now), Ordering::Relaxed); // relaxed: as in `is_due`
+        let mut next = Nanos::MAX;
+        if let Some(map) = self.registry().shared() {
+            map.reclaim(now);
+            next = now.saturating_add(RECLAIM_EVERY);
+        }
+        // Relaxed, here and below: as in `is_due`.
+        let due = self.sweep.outliers.load(Ordering::Relaxed);
+        let outliers = if now < due { due } else { next_sweep(failover, now) };
+        self.sweep.outliers.store(outliers, Ordering::Relaxed);
+        self.sweep.next.store(next.min(outliers), Ordering::Relaxed);
+        if now < due {
+            return;
+        }
         if !self.sweep.troubled.swap(false, Ordering::Relaxed) {
             return; // nothing failed: all rates are equal
         }

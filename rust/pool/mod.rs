@@ -6,7 +6,8 @@
 //! - [`aside`]: manual failover; [`record`]: how long troubles took.
 //! - [`weights`]: weights that change while the pool is in use; [`tuner`] and `adjust`: by what is observed;
 //!   `switching`: the policy does so; `bound`: bounded load.
-//! - `hot`: what every pick touches of a destination, one cache line each.
+//! - `hot`: what every pick touches of a destination, one cache line each; [`shared`]: what of it the processes of a
+//!   machine share.
 //! - `eligible`: a pool's view of its members, immutable, swapped whole; `choose`: the way of a pick through it.
 //! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
 //!
@@ -24,6 +25,7 @@ mod choose;
 pub mod destination;
 mod eligible;
 pub mod events;
+mod history;
 mod hot;
 pub mod judge;
 pub mod lease;
@@ -31,7 +33,13 @@ pub mod rate;
 pub mod record;
 mod refusal;
 pub mod registry;
+#[cfg(all(target_os = "linux", not(feature = "model")))]
+pub mod shared;
+#[cfg(not(all(target_os = "linux", not(feature = "model"))))]
+#[path = "elsewhere.rs"]
+pub mod shared;
 pub mod spec;
+mod state;
 mod switching;
 mod sync;
 pub mod tiers;
@@ -257,17 +265,22 @@ impl Pool {
     /// configuration; tell [`Registry::publish`] when it is live.
     ///
     /// # Errors
-    /// See [`PoolSpec::check`].
+    /// See [`PoolSpec::check`]; or the file that processes share has no room for another destination.
     pub fn build(spec: PoolSpec, registry: &Arc<Registry>, generation: u64, now: Nanos) -> Result<Self, PoolError> {
         spec.check()?;
         let weights: Vec<f64> = spec.members.iter().map(|member| f64::from(member.weight)).collect();
         let shares = weights::shares(&weights);
+        let destinations = spec.members.iter().map(|member| registry.get_or_insert(&member.id));
+        let destinations = destinations.collect::<Result<Vec<_>, _>>();
+        let destinations =
+            destinations.map_err(|error| PoolError { pool: spec.id.to_string(), problem: error.to_string() })?;
         let members: Box<[Member]> = spec
             .members
             .iter()
+            .zip(destinations)
             .zip(&shares)
-            .map(|(member, share)| Member {
-                destination: registry.get_or_insert(&member.id),
+            .map(|((member, destination), share)| Member {
+                destination,
                 configured: member.weight,
                 weight: AtomicU64::new(f64::from(member.weight).to_bits()),
                 factor: AtomicU64::new(1f64.to_bits()),
@@ -278,7 +291,7 @@ impl Pool {
             })
             .collect();
         let by_id = members.iter().enumerate().map(|(index, member)| (Arc::clone(member.id()), index as u32)).collect();
-        let sweep = judge::Sweep::new(&spec.failover, now);
+        let sweep = judge::Sweep::new(&spec.failover, registry.shared().is_some(), now);
         let adjusts = spec.dynamic_adjustment && spec.policy.takes_adjustment();
         let switching = match spec.policy {
             Choice::Auto { keyed } => {

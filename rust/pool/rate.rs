@@ -37,6 +37,7 @@ impl Tally {
 
 /// Outcomes by slice of time.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Rate {
     buckets: [AtomicU64; BUCKETS as usize],
     /// The slice in which the rate was last judged, plus 1.

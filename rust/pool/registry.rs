@@ -9,12 +9,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, RwLock};
 
 use crate::balance::Cursor;
 use crate::pool::destination::{Admin, Destination, Health};
 use crate::pool::events::{EventKind, EventLog, Events};
 use crate::pool::hot::Slot;
+use crate::pool::shared::{Map, SharedError};
 use crate::pool::{Nanos, Pool};
 
 /// Which rotation of a pool: rotations go on where they were when a pool's view is rebuilt or its configuration
@@ -39,6 +40,8 @@ pub struct Registry {
     /// Held while a destination is judged, so that two destinations cannot both be the one that may still be ejected.
     judging: Mutex<()>,
     log: EventLog,
+    /// The file that holds destinations' state, if processes share it.
+    shared: Option<Arc<Map>>,
 }
 
 impl Registry {
@@ -47,14 +50,36 @@ impl Registry {
         Arc::default()
     }
 
-    /// The destination of this id, made if need be (enabled, healthy, closed).
-    pub fn get_or_insert(&self, id: &Arc<str>) -> Arc<Destination> {
+    /// An empty registry of destinations whose state lies in `map`.
+    pub fn sharing(map: Arc<Map>) -> Arc<Self> {
+        Arc::new(Self { shared: Some(map), ..Self::default() })
+    }
+
+    /// The file that processes share.
+    #[inline]
+    pub fn shared(&self) -> Option<&Arc<Map>> {
+        self.shared.as_ref()
+    }
+
+    /// The destination of this id, made if need be (enabled, healthy; closed, or as other processes have it).
+    ///
+    /// # Errors
+    /// The file that processes share has no room for it.
+    pub fn get_or_insert(&self, id: &Arc<str>) -> Result<Arc<Destination>, SharedError> {
         if let Some(found) = self.get(id) {
-            return found;
+            return Ok(found);
         }
         let mut destinations = self.destinations.write();
-        let new = || Arc::new(Destination::new(Arc::clone(id), self.next_slot()));
-        Arc::clone(destinations.entry(Arc::clone(id)).or_insert_with(new))
+        if let Some(found) = destinations.get(id) {
+            return Ok(Arc::clone(found));
+        }
+        let slot = match &self.shared {
+            Some(map) => Slot::mapped(Map::place(map, id)?),
+            None => self.next_slot(),
+        };
+        let new = Arc::new(Destination::new(Arc::clone(id), slot));
+        destinations.insert(Arc::clone(id), Arc::clone(&new));
+        Ok(new)
     }
 
     fn next_slot(&self) -> Slot {
@@ -155,11 +180,16 @@ impl Registry {
         &self.log
     }
 
-    /// Number of changes so far.
+    /// Number of changes so far, by all who share them.
     #[inline]
     pub fn epoch(&self) -> u64 {
         // Acquire: whoever sees an epoch sees the changes before it.
-        self.epoch.load(Ordering::Acquire)
+        self.epochs().load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn epochs(&self) -> &AtomicU64 {
+        self.shared.as_ref().map_or(&self.epoch, |map| map.epoch())
     }
 
     /// Records a change that was made, and tells all pools.
@@ -172,7 +202,7 @@ impl Registry {
     ) {
         self.noted(now, destination, kind, reason);
         // Release: publishes the change to whoever sees the new epoch.
-        self.epoch.fetch_add(1, Ordering::Release);
+        self.epochs().fetch_add(1, Ordering::Release);
     }
 
     /// Records what changes nothing for pools.
@@ -197,7 +227,8 @@ impl Registry {
         Arc::clone(self.cursors.lock().entry(key).or_default())
     }
 
-    pub(crate) fn judging(&self) -> MutexGuard<'_, ()> {
-        self.judging.lock()
+    /// Held while a destination is judged, by a thread of this process and one of all that share.
+    pub(crate) fn judging(&self) -> impl Sized + '_ {
+        (self.judging.lock(), self.shared.as_ref().map(|map| map.judging()))
     }
 }

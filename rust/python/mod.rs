@@ -26,12 +26,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use pyo3::prelude::*;
 
 use crate::pool::Nanos;
+use crate::pool::shared::machine_clock;
 
-/// Nanoseconds of the process's monotonic clock; it starts one second in, so that 0 can mean "never".
+/// Nanoseconds of the machine's monotonic clock, where it can be told what all processes read, else of this process's
+/// own; at least one second, so that 0 can mean "never".
 fn now() -> Nanos {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let elapsed = START.get_or_init(Instant::now).elapsed().as_nanos();
-    1_000_000_000 + Nanos::try_from(elapsed).unwrap_or(Nanos::MAX / 2)
+    static START: OnceLock<(Instant, Nanos)> = OnceLock::new();
+    let (start, base) = START.get_or_init(|| (Instant::now(), machine_clock().max(1_000_000_000)));
+    base + Nanos::try_from(start.elapsed().as_nanos()).unwrap_or(Nanos::MAX / 2)
 }
 
 /// The wall clock now, in Unix seconds.

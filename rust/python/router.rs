@@ -23,6 +23,7 @@ use super::message::{Keys, check, with_message};
 use super::pool::{destination_state, known};
 use super::{Dice, nanos, now, seconds, spec};
 use crate::message::json::Check;
+use crate::pool::shared::Map;
 use crate::pool::{Nanos, Registry};
 use crate::router::{Asked, CLASSIFICATIONS, Choice, Mode, Origin, Plan as Fixed, Resolution, Snapshot, Target};
 use crate::stats::Histogram;
@@ -192,7 +193,13 @@ impl Router {
     #[new]
     #[pyo3(signature = (spec, seed = None))]
     fn new(py: Python<'_>, spec: &Bound<'_, PyAny>, seed: Option<u64>) -> PyResult<Self> {
-        let registry = Registry::new();
+        let registry = match spec::shared(spec)? {
+            Some((path, destinations)) => {
+                let map = py.detach(|| Map::join(&path, destinations));
+                Registry::sharing(map.map_err(|error| config_error(error.to_string()))?)
+            }
+            None => Registry::new(),
+        };
         let live = live(py, spec, &registry, None)?;
         live.snapshot.publish(None, now());
         Ok(Self {
@@ -321,6 +328,10 @@ impl Router {
 
     fn _reload(&self, py: Python<'_>, spec: &Bound<'_, PyAny>) -> PyResult<u64> {
         let _changing = self.lock(py)?;
+        let path = spec::shared(spec)?.map(|(path, _)| path);
+        if path.as_deref() != self.registry.shared().map(|map| map.path()) {
+            return Err(config_error("state.shared: stays as it is while the router lives; start it anew".to_owned()));
+        }
         let old = self.live.load_full();
         let new = live(py, spec, &self.registry, Some(&old))?;
         let generation = new.snapshot.generation();
@@ -328,6 +339,11 @@ impl Router {
         self.live.store(Arc::new(new));
         snapshot.publish(Some(&old.snapshot), now());
         Ok(generation)
+    }
+
+    fn _rejoin(&self) -> PyResult<()> {
+        let rejoined = self.registry.shared().map_or(Ok(()), |map| map.rejoin());
+        rejoined.map_err(|error| turnout_error(error.to_string()))
     }
 
     #[getter]

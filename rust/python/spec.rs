@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -271,7 +272,8 @@ pub(super) fn pool(item: &Bound<'_, PyAny>, failover: &FailoverSpec) -> PyResult
 
 /// A whole configuration, as `turnout.config` compiles it.
 pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
-    let known = ["stages", "rules", "urgent", "default", "dead_letter", "pools", "admin", "failover", "caching"];
+    let known =
+        ["stages", "rules", "urgent", "default", "dead_letter", "pools", "admin", "failover", "caching", "shared"];
     let section = Section::new(spec, "router", &known)?;
     let stages = section
         .required::<Vec<String>>("stages")?
@@ -303,6 +305,15 @@ pub(super) fn router(spec: &Bound<'_, PyAny>) -> PyResult<RouterSpec> {
     let admin = states.into_iter().map(|(id, state)| Ok((id, self::state(&state)?))).collect::<PyResult<_>>()?;
     let caching = caching(&section.required::<Bound<'_, PyAny>>("caching")?)?;
     Ok(RouterSpec { stages, rules, urgent, default, pools, keys, admin, limits: Limits::default(), caching })
+}
+
+/// The file of a router's configuration that processes share, and for how many destinations it is made.
+pub(super) fn shared(spec: &Bound<'_, PyAny>) -> PyResult<Option<(PathBuf, u32)>> {
+    let Some(shared) = spec.cast::<PyMapping>()?.get_item("shared").ok().filter(|shared| !shared.is_none()) else {
+        return Ok(None);
+    };
+    let section = Section::new(&shared, "shared", &["path", "destinations"])?;
+    Ok(Some((section.required("path")?, section.required("destinations")?)))
 }
 
 fn caching(settings: &Bound<'_, PyAny>) -> PyResult<Caching> {

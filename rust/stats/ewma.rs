@@ -50,6 +50,7 @@ fn decay(now: u32, then: u32, tau: f32) -> f32 {
 
 /// Latency, rising at once to any higher sample and sinking slowly: an estimate that reacts to trouble first.
 #[derive(Debug, Default)]
+#[repr(transparent)]
 pub struct PeakEwma(AtomicU64);
 
 impl PeakEwma {
@@ -68,6 +69,11 @@ impl PeakEwma {
         };
         // Relaxed: the word holds value and time together, and nothing else is published by it.
         let _: Result<u64, u64> = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed); // relaxed: as in `observe`
     }
 
     /// The estimate in ns, decayed to `now` so that a destination once slow is tried again; `None` before any sample.
@@ -93,6 +99,7 @@ impl PeakEwma {
 /// Share of failures among outcomes, 0 before any. Each outcome weighs a tenth, however close in time to the last;
 /// the average is forgiven with time, so that a destination that is avoided for its failures is tried again.
 #[derive(Debug, Default)]
+#[repr(transparent)]
 pub struct FailureEwma(AtomicU64);
 
 impl FailureEwma {
@@ -112,6 +119,11 @@ impl FailureEwma {
             Some(pack(if share < 1e-6 { 0.0 } else { share }, now))
         };
         let _: Result<u64, u64> = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed); // relaxed: as in `observe`
     }
 
     /// Share of successes to expect at `now`, 0..=1.

@@ -12,7 +12,7 @@ from ..config import RouterConfig, json_schema, notices, starter
 from ..errors import ConfigError, RuleError
 from ..router import Router
 from .feed import STDIN
-from .loading import ConfigArgument, read_config
+from .loading import ConfigArgument, alone, read_config
 from .output import OK, USAGE, fail, print_json, until_reader_leaves, warn
 
 
@@ -29,7 +29,7 @@ def check(
     """
     try:
         loaded = read_config(config, resolve_secrets=secrets)
-        Router(loaded if secrets else _without_urls(loaded))
+        Router(alone(loaded if secrets else _without_urls(loaded)))
     except (ConfigError, RuleError) as error:
         found = len(error.problems) if isinstance(error, ConfigError) else 1
         fail(f"{error}\n{found} {'problem' if found == 1 else 'problems'}")

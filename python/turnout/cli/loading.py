@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..config import RouterConfig, load_file, load_text
+from ..config import RouterConfig, StateConfig, load_file, load_text
 from ..errors import ConfigError, RuleError, TurnoutError
 from ..router import Router
 from .feed import STDIN, Source
@@ -54,19 +54,29 @@ def read_config(path: str, *, resolve_secrets: bool = True) -> RouterConfig:
     return load_text(text, "<stdin>", resolve_secrets=resolve_secrets)
 
 
+def alone(config: RouterConfig) -> RouterConfig:
+    """The configuration of a router that shares no state: a command that only decides is no worker."""
+    return config.model_copy(update={"state": StateConfig()})
+
+
 def open_router(
-    config: str, *, app: str | None = None, seed: int | None = None, concurrency: int | None = None
+    config: str,
+    *,
+    app: str | None = None,
+    seed: int | None = None,
+    concurrency: int | None = None,
+    worker: bool = False,
 ) -> Router:
     """The router of a configuration file, with what ``app`` registers; problems end the command.
 
-    ``concurrency`` stands in for ``performance.concurrency``, if given.
+    ``concurrency`` stands in for ``performance.concurrency``, if given. Only a ``worker`` has a part in shared state.
     """
     try:
         loaded = read_config(config)
         if concurrency is not None:
             performance = loaded.performance.model_copy(update={"concurrency": concurrency})
             loaded = loaded.model_copy(update={"performance": performance})
-        router = Router(loaded, seed=seed)
+        router = Router(loaded if worker else alone(loaded), seed=seed)
     except (ConfigError, RuleError) as error:
         fail(str(error))
     if app is not None:

@@ -58,7 +58,7 @@ def run(
 
     Exit code 0: everything was delivered. 1: something was rejected, dead-lettered, expired, kept or is still waiting.
     """
-    router = open_router(config, app=app, seed=seed, concurrency=concurrency)
+    router = open_router(config, app=app, seed=seed, concurrency=concurrency, worker=True)
     if dead_letters is not None and router.config.dead_letters.max_kept == 0:
         fail(
             f"{config}: dead_letters.max_kept is 0, so there is nothing to write to {dead_letters}; set it to 1 or more"

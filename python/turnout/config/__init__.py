@@ -34,6 +34,7 @@ from .sections import (
     Stage,
 )
 from .starter import starter
+from .state import StateConfig
 from .topology import (
     CLEARANCES,
     Admin,
@@ -78,6 +79,7 @@ __all__ = [
     "RoutingConfig",
     "RuleConfig",
     "Stage",
+    "StateConfig",
     "UrgentConfig",
     "core_spec",
     "extend",

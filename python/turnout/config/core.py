@@ -22,7 +22,13 @@ def core_spec(config: RouterConfig) -> dict[str, Any]:
         "admin": {name: destination.admin for name, destination in config.destinations.items()},
         "failover": _failover(config),
         "caching": config.performance.caching.model_dump(),
+        "shared": _shared(config),
     }
+
+
+def _shared(config: RouterConfig) -> dict[str, Any] | None:
+    state = config.state
+    return None if state.shared is None else {"path": state.shared, "destinations": state.destinations}
 
 
 def _rule(rule: RuleConfig) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from .sections import (
     RoutingConfig,
 )
 from .source import KeyPath, Source
+from .state import StateConfig
 from .topology import Admin, Clearance, DestinationConfig, PoolConfig, PoolMember, RuleConfig, UrgentConfig
 
 
@@ -67,6 +68,7 @@ class RouterConfig(Model):
     dead_letters: DeadLetterConfig = Field(
         default=DeadLetterConfig(), description="What is kept of messages that were given up on."
     )
+    state: StateConfig = Field(default=StateConfig(), description="Where the live state of destinations is kept.")
     outbox: OutboxConfig | None = Field(
         default=None, description="Where accepted messages are kept on disk until they are settled. Absent: in memory."
     )
