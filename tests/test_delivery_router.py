@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -343,3 +344,36 @@ async def test_what_is_accepted_is_delivered_or_kept_with_the_reason(tmp_path: P
         assert letter.message is message
         assert len(letter.detail) < 1000
     assert_settled(hub)
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_no_attempt_reaches_a_destination_below_the_messages_classification(seed: int) -> None:
+    rng = random.Random(seed)
+    levels = ["public", "internal", "confidential", "restricted"]
+    clearances = {name: rng.choice(levels) for name in "abcdef"}
+    destinations = {
+        name: {"url": "callable:fn", "clearance": level, "tier": rng.randrange(3)} for name, level in clearances.items()
+    }
+    tiers = dict(zip("abcdef", (0, 0, 1, 1, 2, 2), strict=True))
+    hub = router(
+        destinations,
+        pools={"p": {"destinations": [{"id": name, "tier": tier} for name, tier in tiers.items()]}},
+        failover={"streak": 1, "recovery_time": "20ms"},
+        retries={"base_delay": "1ms", "max_delay": "5ms"},
+        performance={"timeout": "300ms"},
+    )
+    sent: list[tuple[str, str]] = []
+
+    async def work(message: dict[str, str], destination: str) -> None:
+        sent.append((message["classification"], destination))
+        if rng.random() < 0.6:
+            raise ConnectionError("down")
+
+    hub.transport("fn", work)
+    async with hub:
+        for _ in range(5):
+            hub.fail_over(rng.choice("abcde"), to="f", hold=0.05)
+            messages = [{"classification": rng.choice(levels)} for _ in range(10)]
+            await asyncio.gather(*(hub.dispatch(message) for message in messages), return_exceptions=True)
+    assert len(sent) > 20
+    assert all(levels.index(level) <= levels.index(clearances[name]) for level, name in sent)

@@ -46,6 +46,24 @@ def test_a_destination_fails_over_to_the_one_that_is_named(mode: str) -> None:
     assert caught.value.moved
 
 
+async def test_manage_failover_tells_who_stands_in_since_when_and_why() -> None:
+    router = Router(POOLS)
+    router.fail_over("a", to="c")
+    for _ in range(4):
+        router.acquire({}).success()
+    assert router.stats().destinations["c"].failovers == 4
+    result = await manage_failover(["a", "b", "c"], router=router)
+    states = {one.id: one for one in (result.primary_destination, *result.backup_destinations)}
+    assert {name: (one.state, one.reason) for name, one in states.items()} == {
+        "a": ("failed_over", "operator"),
+        "b": ("healthy", None),
+        "c": ("healthy", None),
+    }
+    (event,) = router.event_log()
+    assert (states["a"].since, states["b"].since) == (pytest.approx(event.at, abs=1), None)
+    assert result.recovery_metrics.failed_over >= 4
+
+
 def test_a_pool_may_fail_over_within_its_first_tier() -> None:
     router = Router(POOLS)
     assert router.fail_over("p", to="b") == ["a"]

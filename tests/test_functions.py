@@ -308,6 +308,9 @@ async def test_recovery_is_timed_from_ejection_to_recovery() -> None:
     assert recovered.recovering == ()
     assert recovered.time_to_recover_s is not None
     assert 0.02 < recovered.time_to_recover_s < 5
+    assert recovered.time_to_detect_s is not None
+    assert 0 <= recovered.time_to_detect_s < 5
+    assert (recovered.trials_passed, recovered.trials_failed) == (1, 0)
 
 
 async def test_manage_failover_takes_a_router_and_its_settings() -> None:

@@ -259,7 +259,8 @@ def test_allowed_part_is_bounded_by_the_size_of_the_move_alone_if_nothing_gets_w
 def stats(name: str, successes: int, failures: int = 0) -> DestinationStats:
     return DestinationStats(
         id=name, admin="enabled", health="healthy", breaker="closed", ejected_for=None, failed_over=False,
-        failed_over_for=None, failed_over_to=None, in_flight=0, picks=successes + failures, attempts=successes + failures, successes=successes, failures=failures,
+        failed_over_for=None, failed_over_to=None, in_flight=0,
+        picks=successes + failures, attempts=successes + failures, successes=successes, failures=failures,
         overloaded=0, cancelled=0, ejections=0, recoveries=0, success_rate=1.0, latency_ms=None, p50_ms=None,
         p95_ms=None, p99_ms=None, failure_kinds={},
     )  # fmt: skip

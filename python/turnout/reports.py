@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = [
     "CacheStats", "DecisionTimes", "DestinationStats", "Event", "Explanation", "PoolMember", "PoolStats", "Report",
-    "RuleExplanation", "Stats",
+    "RuleExplanation", "Stats", "Times",
 ]  # fmt: skip
 
 
@@ -35,6 +35,16 @@ class Report:
         """The whole of it as plain dicts, lists, texts and numbers, for JSON."""
         plain: dict[str, Any] = _plain(self)
         return plain
+
+
+@dataclass(frozen=True)
+class Times(Report):
+    """Lengths of time that were measured, in seconds; None before the first."""
+
+    count: int = 0
+    mean_s: float | None = None
+    last_s: float | None = None
+    longest_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,20 @@ class DestinationStats(Report):
     """Failures by the kind they were reported with."""
     utilisation: float | None = None
     """Mean of the utilisation it reported of late, 1: all it can do; None if it did not for 3 minutes."""
+    failovers: int = 0
+    """Times it was picked because those before it could not serve."""
+    trials: int = 0
+    """Messages it was given on probation."""
+    trials_passed: int = 0
+    trials_failed: int = 0
+    time_to_detect: Times = Times()
+    """From the first failure of those that led to an ejection, to the ejection."""
+    time_to_recover: Times = Times()
+    """From an ejection to the return to use, further ejections on probation included."""
+    since: float | None = None
+    """Unix seconds of the last change of its state; None before the first."""
+    reason: str | None = None
+    """Why it changed then, as its event says."""
 
     @property
     def outcomes(self) -> int:
@@ -203,7 +227,7 @@ class Stats(Report):
             generation=stats["generation"],
             decision_ns=DecisionTimes(_nanoseconds(stats["decision_p50"]), _nanoseconds(stats["decision_p99"])),
             cache=CacheStats(**_known(CacheStats, stats["cache"])),
-            destinations={one["id"]: DestinationStats(**_known(DestinationStats, one)) for one in destinations},
+            destinations={one["id"]: _destination(one) for one in destinations},
             pools={one["id"]: _pool(one) for one in pools},
         )
 
@@ -215,6 +239,15 @@ def _nanoseconds(seconds: float | None) -> float | None:
 def _pool(core: Mapping[str, Any]) -> PoolStats:
     members = tuple(PoolMember(**_known(PoolMember, one)) for one in core["destinations"])
     return PoolStats(core["id"], core["policy"], core["in_force"], members, core["healthy_ratio"])
+
+
+def _destination(core: Mapping[str, Any]) -> DestinationStats:
+    known = _known(DestinationStats, core)
+    known["time_to_detect"], known["time_to_recover"] = (
+        Times(**core["time_to_detect"]),
+        Times(**core["time_to_recover"]),
+    )
+    return DestinationStats(**known)
 
 
 def _known(kind: type[Report], core: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from .reports import (
     Report,
     RuleExplanation,
     Stats,
+    Times,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ __all__ = [
     "Explanation", "FailoverResult", "FailoverStatus", "HealthStatus", "LearningResult", "LoadBalancingResult",
     "LoadDistribution", "MessageRoutingResult", "OptimizationMetrics", "OptimizationRecommendation",
     "PerformanceMetrics", "PoolMember", "PoolStats", "RecoveryMetrics", "Report", "Route",
-    "RouteOptimizationResult", "RoutingQuality", "RuleExplanation", "Stats",
+    "RouteOptimizationResult", "RoutingQuality", "RuleExplanation", "Stats", "Times",
 ]  # fmt: skip
 
 
@@ -77,6 +78,12 @@ class Destination(Report):
     """Most leases at once; None for no bound."""
     eligible: bool
     """Whether it may receive something now."""
+    state: str
+    """In one word: healthy, degraded, unhealthy, ejected, probation, failed_over, draining or disabled."""
+    since: float | None = None
+    """Unix seconds of the last change of its state; None before the first."""
+    reason: str | None = None
+    """Why it changed then, as its event says."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +180,15 @@ class RecoveryMetrics(Report):
 
     ejections: int
     recoveries: int
+    failed_over: int
+    """Messages that a destination was picked for because those before it could not serve."""
+    trials_passed: int
+    """Trials on probation that went well, and below those that did not: each sends the destination back for longer."""
+    trials_failed: int
+    time_to_detect_s: float | None
+    """Mean of all, from the first failure that led to an ejection, to the ejection, in seconds; None without any."""
     time_to_recover_s: float | None
-    """Mean of the recoveries still in the router's events, from ejection to recovery in seconds; None without any."""
+    """Mean of all, from an ejection to the return to use, in seconds; None without any."""
     recovering: tuple[str, ...]
     """Ids that are ejected or on probation now."""
     recovery_time_s: float

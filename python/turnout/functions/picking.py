@@ -121,7 +121,7 @@ def failover_result(
         primary_destination=view.destination(primary.id),
         backup_destinations=tuple(view.destination(one.id) for one in others),
         failover_status=view.failover_status(serving.state, events, serving.retry_at),
-        recovery_metrics=view.recovery_metrics(settings, events),
+        recovery_metrics=view.recovery_metrics(settings),
         health_status=view.health_status(),
         active_destination=None if serving.active is None else view.destination(serving.active),
         degraded=tuple(warnings),

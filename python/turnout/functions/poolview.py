@@ -7,14 +7,14 @@ words of :mod:`turnout.results`, with what is worth a warning put into words.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from ..config import FailoverConfig, RouterConfig
 from ..errors import TurnoutError
-from ..reports import DestinationStats, Event, PoolMember, PoolStats, Stats
+from ..reports import DestinationStats, Event, PoolMember, PoolStats, Stats, Times
 from ..results import (
     Destination,
     FailoverStatus,
@@ -72,6 +72,7 @@ class PoolView:
         if member is None or config is None:
             raise reloaded(f"destination {name!r}")
         url = config.resolved_url()
+        state = self.state(name)
         return Destination(
             id=name,
             pool=self.pool.id,
@@ -83,6 +84,9 @@ class PoolView:
             clearance=member.clearance,
             max_in_flight=member.max_in_flight,
             eligible=member.eligible,
+            state=state.state,
+            since=state.since,
+            reason=state.reason,
         )
 
     def load_distribution(self) -> LoadDistribution:
@@ -189,26 +193,19 @@ class PoolView:
 
     # Failover and recovery
 
-    def recovery_metrics(self, failover: FailoverConfig, events: Collection[Event]) -> RecoveryMetrics:
-        """How the destinations fail and recover; ``events`` are the router's, oldest first."""
-        names = {one.id for one in self.members}
-        ejected_at: dict[str, float] = {}
-        took = []
-        for event in events:
-            if event.destination not in names:
-                continue
-            if event.kind == "ejected":
-                # Ejected again on probation: the outage goes on.
-                ejected_at.setdefault(event.destination, event.at)
-            elif event.kind == "recovered" and event.destination in ejected_at:
-                took.append(event.at - ejected_at.pop(event.destination))
-        states = [self.state(name) for name in names]
+    def recovery_metrics(self, failover: FailoverConfig) -> RecoveryMetrics:
+        """How the destinations fail and recover."""
+        states = [self.state(one.id) for one in self.members]
         waits = [state.ejected_for for state in states if state.ejected_for is not None]
         return RecoveryMetrics(
             ejections=sum(state.ejections for state in states),
             recoveries=sum(state.recoveries for state in states),
-            time_to_recover_s=math.fsum(took) / len(took) if took else None,
-            recovering=tuple(one.id for one in self.members if self.state(one.id).breaker != "closed"),
+            failed_over=sum(state.failovers for state in states),
+            trials_passed=sum(state.trials_passed for state in states),
+            trials_failed=sum(state.trials_failed for state in states),
+            time_to_detect_s=_mean([state.time_to_detect for state in states]),
+            time_to_recover_s=_mean([state.time_to_recover for state in states]),
+            recovering=tuple(state.id for state in states if state.breaker != "closed"),
             recovery_time_s=failover.recovery_time,
             recovery_in_s=min(waits, default=None),
         )
@@ -233,3 +230,10 @@ class PoolView:
             reason += f": {', '.join(out)}"
         since = max((event.at for event in events if event.destination in first), default=None)
         return FailoverStatus(state, reason, since, retry_at)
+
+
+def _mean(times: Iterable[Times]) -> float | None:
+    """The mean of all that were measured."""
+    measured = [(one.count, one.mean_s) for one in times if one.mean_s is not None]
+    count = sum(count for count, _ in measured)
+    return math.fsum(count * mean for count, mean in measured) / count if count else None

@@ -1,6 +1,7 @@
 //! Pools as their users see them, in simulated time.
 
 mod adjusting;
+mod clearance;
 mod concurrency;
 mod eligibility;
 mod failover;
