@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -151,3 +152,15 @@ async def test_messages_are_persistent_and_say_what_they_are(server: Server) -> 
     assert message is not None
     assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
     assert (message.content_type, message.message_id, message.headers) == ("application/json", "one", {"x-attempt": 2})
+    assert message.expiration is None
+
+
+async def test_a_message_is_no_longer_in_the_queue_when_it_is_of_no_more_use(server: Server) -> None:
+    queue = next(_names)
+    await declare(server, queue)
+    transport = made(url(server), routing_key=queue)
+    for name, expires in (("late", -1.0), ("soon", 0.2), ("years", 1e9), ("last", 60.0)):
+        await transport.send({}, "d", message_id=name, attempt=1, expires=time.time() + expires)
+    await transport.close()
+    await asyncio.sleep(0.3)
+    assert [one.id for one in await taken(server, queue)] == ["years", "last"]

@@ -32,7 +32,7 @@ from turnout.testing import Received, TransportCase, account, checks_for, read_l
 from turnout.testing.conformance import Check, Fault
 from turnout.transports import Transport
 from turnout.transports.encoding import header_id
-from turnout.transports.webhook import pause
+from turnout.transports.webhook_answer import pause, utilisation
 
 HERE = ["127.0.0.0/8"]
 KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -159,7 +159,8 @@ async def test_the_content_alone_may_be_sent(content: Any, sent: bytes) -> None:
         (400, {}, False, None),
         (401, {}, True, None),
         (404, {}, True, None),
-        (410, {}, True, None),
+        (410, {}, False, None),
+        (410, {"Retry-After": "5"}, False, None),
         (413, {}, False, None),
         (422, {"Retry-After": "5"}, False, None),
         (429, {"Retry-After": "5"}, True, 5.0),
@@ -168,6 +169,9 @@ async def test_the_content_alone_may_be_sent(content: Any, sent: bytes) -> None:
         (502, {"Retry-After": "5"}, True, None),
         (503, {}, True, None),
         (503, {"Retry-After": "7"}, True, 7.0),
+        (500, {"webhook-delivery": "abort-message"}, False, None),
+        (429, {"Webhook-Delivery": " Abort-Message ", "Retry-After": "5"}, False, None),
+        (500, {"webhook-delivery": "disable"}, True, None),
         (301, {"Location": "/elsewhere"}, True, None),
         (307, {"Location": "/elsewhere"}, True, None),
     ],
@@ -181,7 +185,8 @@ async def test_a_status_says_what_becomes_of_the_message(
         error = await refusal(transport)
         await transport.close()
     assert (error.kind, error.retryable, error.retry_after) == (f"status_{status}", retryable, retry_after)
-    assert f"answered {status}: because" in str(error)
+    assert str(error).startswith(f"status_{status}: answered {status}")
+    assert str(error).endswith(": because")
     assert not server.requests
 
 
@@ -195,6 +200,42 @@ async def test_a_status_says_what_becomes_of_the_message(
 )  # fmt: skip
 def test_retry_after_is_read_in_both_forms(text: str | None, seconds: float | None) -> None:
     assert pause(text, 1_000_000.0) == seconds
+
+
+@pytest.mark.parametrize(
+    ("metrics", "load"),
+    [
+        ("TEXT application_utilization=0.5,cpu_utilization=0.3", 0.5),
+        ("TEXT cpu_utilization=0.3, mem_utilization=0.9", 0.3),
+        ("TEXT cpu_utilization=0.3,application_utilization=0", 0.3),
+        ("TEXT application_utilization=1.25,rps=3", 1.25),
+        ('JSON {"cpu_utilization": 0.3, "application_utilization": 0.5}', 0.5),
+        ("TEXT application_utilization=nan,cpu_utilization=inf", None),
+        ("TEXT application_utilization=-1", None),
+        ("TEXT application_utilization", None),
+        ("TEXT mem_utilization=0.9", None),
+        ("TEXT ", None), ("TEXT", None), ("", None), (None, None), ("BIN CAE=", None),
+        ("JSON [0.5]", None), ('JSON {"cpu_utilization": [1]}', None), ("JSON {", None), ("JSON " + "[" * 9_000, None),
+        ('JSON {"cpu_utilization": 1' + "0" * 400 + "}", None),
+    ],
+)  # fmt: skip
+def test_a_receiver_may_tell_its_load(metrics: str | None, load: float | None) -> None:
+    assert utilisation(metrics) == load
+
+
+async def test_an_answer_carries_the_load_and_a_request_the_time_left() -> None:
+    async with serving() as server:
+        server.headers = {"endpoint-load-metrics": "TEXT cpu_utilization=0.3"}
+        transport = hook(server, timeout="3s")
+        assert (await send(transport)).utilisation == 0.3
+        server.headers = {}
+        in_a_second = time.time() + 1
+        assert (await transport.send({}, "d", message_id="m", attempt=1, deadline=in_a_second)).utilisation is None  # type: ignore[attr-defined]
+        await transport.send({}, "d", message_id="m", attempt=1, deadline=time.time() + 60)
+        await transport.close()
+        left = [int(request.headers["x-envoy-expected-rq-timeout-ms"]) for request, _ in server.requests]
+    assert left[0] == left[2] == 3000
+    assert 900 <= left[1] <= 1000
 
 
 LOOPBACK = [

@@ -20,7 +20,9 @@ from .model import Count, Finding, Model, ModelError, Switch
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_OWN_HEADERS = frozenset({"content-length", "content-type", "host", "transfer-encoding"})
+_OWN_HEADERS = frozenset(
+    {"content-length", "content-type", "host", "transfer-encoding", "x-envoy-expected-rq-timeout-ms"}
+)
 
 
 def _network(value: str) -> str:

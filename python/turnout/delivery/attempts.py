@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -154,11 +155,17 @@ class Attempts:
         started_at, started = time.time(), loop.time()
         failure: _Failure | None = _STOPPED
         try:
+            deadline = min(job.deadline, started + self.settings.attempt_timeout)
             sending = self._transport(destination).send(
-                job.message, destination, message_id=job.id, attempt=job.tried + number
+                job.message,
+                destination,
+                message_id=job.id,
+                attempt=job.tried + number,
+                deadline=started_at + (deadline - started),
+                expires=job.expires,
             )
-            value = await self.limits.within(min(job.deadline, started + self.settings.attempt_timeout), sending)
-            lease.success()
+            value = await self.limits.within(deadline, sending)
+            lease.success(_utilisation(value))
             failure = None
             run.delivered(pool, destination, value)
         except Exception as error:  # noqa: BLE001 - whatever a transport raises is a failed attempt
@@ -320,6 +327,12 @@ class Attempts:
             }
             self._generation = generation
         return self._members.get(pool, ())
+
+
+def _utilisation(answer: object) -> float | None:
+    """The load that a destination's answer tells, if it does."""
+    told: Any = getattr(answer, "utilisation", None)
+    return told if type(told) in (float, int) and 0.0 <= told <= sys.float_info.max else None
 
 
 class _Failure(NamedTuple):

@@ -13,6 +13,7 @@ about (``faults``) are left out.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
@@ -170,6 +171,14 @@ async def every_attempt_has_the_same_id(case: TransportCase, transport: Transpor
     _must(found in ([case.header("the-id")], [case.header("the-id")] * 2), f"two attempts arrived as {found}")
 
 
+async def what_is_in_time_arrives(case: TransportCase, transport: Transport) -> None:
+    """A deadline and a message's own end, both in Unix seconds, do no harm to what is sent long before."""
+    soon = time.time() + 60
+    await transport.send(case.message(1), _DESTINATION, message_id="m-1", attempt=1, deadline=soon, expires=soon)
+    await asyncio.sleep(0.1)
+    await _have_arrived(case, [1])
+
+
 async def a_failure_may_be_tried_again(case: TransportCase, transport: Transport) -> None:
     """While the other end fails sends raise what says so; afterwards they work again, on the same transport."""
     await _send(transport, case.message(0))
@@ -263,6 +272,7 @@ CHECKS: Final[Sequence[Check]] = (
     Check(what_cannot_be_encoded_is_refused_for_good),
     Check(ids_are_passed_on),
     Check(every_attempt_has_the_same_id),
+    Check(what_is_in_time_arrives),
     Check(a_failure_may_be_tried_again, "retryable"),
     Check(overload_says_how_long_to_wait, "overloaded"),
     Check(what_is_refused_for_good_is_not_tried_again, "permanent"),
@@ -275,7 +285,8 @@ CHECKS: Final[Sequence[Check]] = (
 
 
 async def _send(transport: Transport, message: dict[str, Any]) -> object:
-    return await transport.send(message, _DESTINATION, message_id=message["id"], attempt=1)
+    deadline = time.time() + PATIENCE
+    return await transport.send(message, _DESTINATION, message_id=message["id"], attempt=1, deadline=deadline)
 
 
 async def _failure(transport: Transport, message: dict[str, Any]) -> Exception:

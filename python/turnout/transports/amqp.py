@@ -5,6 +5,7 @@ Delivered when the broker confirmed it, so when every queue it was routed to has
 of a node, declare a quorum queue. ``mandatory``: a message that no queue wants comes back and is not lost in silence.
 Publishes are pipelined: any number may wait for their confirms, on one channel. Nothing is declared here; exchange and
 queue must be there. A confirm that is lost may stand for a message that was taken; a reader can tell by ``message_id``.
+A message with a deadline of its own has what is left of it as ``expiration``: later no reader gets it.
 
 Classes of errors: a message that the broker does not take (``basic.nack``, as of a queue that is full): overloaded,
 for a second. One above the broker's size: the message's fault. No route, no exchange, no rights, no connection: of the
@@ -14,6 +15,7 @@ destination, so another may take it.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -32,6 +34,8 @@ from .encoding import body_of, header_id
 _PAUSE: Final = 1.0
 _LONGEST_ID: Final = 255
 """Bytes of a short string in AMQP."""
+_LONGEST_EXPIRATION: Final = 4_294_967.0
+"""Seconds: RabbitMQ refuses more than 2^32 - 1 milliseconds."""
 
 _Made = tuple[AbstractConnection, AbstractChannel, AbstractExchange]
 
@@ -58,7 +62,16 @@ class AmqpTransport:
     def open(self) -> None:
         """Nothing is acquired before the first send."""
 
-    async def send(self, message: object, destination: str, *, message_id: str, attempt: int) -> None:
+    async def send(
+        self,
+        message: object,
+        destination: str,
+        *,
+        message_id: str,
+        attempt: int,
+        deadline: float | None = None,
+        expires: float | None = None,
+    ) -> None:
         """See :meth:`Transport.send`.
 
         Raises:
@@ -70,14 +83,14 @@ class AmqpTransport:
         headers: dict[str, Any] = {"x-attempt": attempt}
         if len(name) > _LONGEST_ID:
             headers["x-message-id"] = name
+        left = None if expires is None else min(max(expires - time.time(), 0.0), _LONGEST_EXPIRATION)
         publishing = aio_pika.Message(
             body_of(message, options.body),
             content_type="application/json" if options.body == "message" else "application/octet-stream",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             message_id=name[:_LONGEST_ID],
-            headers={"x-attempt": attempt}
-            if len(name) <= _LONGEST_ID
-            else {"x-attempt": attempt, "x-message-id": name},
+            headers=headers,
+            expiration=left,
         )
         async with self._connection.use() as made:
             try:

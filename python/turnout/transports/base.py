@@ -56,17 +56,31 @@ class Transport(Protocol):
             ConfigError: it can never work as configured; the text names what is wrong and the remedy.
         """
 
-    async def send(self, message: object, destination: str, *, message_id: str, attempt: int) -> object:
+    async def send(
+        self,
+        message: object,
+        destination: str,
+        *,
+        message_id: str,
+        attempt: int,
+        deadline: float | None = None,
+        expires: float | None = None,
+    ) -> object:
         """Delivers ``message`` to the destination of this id, and returns what the channel answered.
 
-        Returning means delivered. It is cancelled when the message's time is up; it may then have taken effect or not.
-        Any number may be under way at once.
+        Returning means delivered. It is cancelled at the deadline; it may then have taken effect or not. Any number may
+        be under way at once. An answer with an attribute ``utilisation`` that is a number tells how loaded the
+        destination is, as :meth:`turnout.Lease.success` takes it.
 
         Args:
             message: as it was given to ``dispatch`` or ``accept``.
             destination: the destination's id.
             message_id: the message's id, the same for all attempts; a receiver can tell duplicates by it.
             attempt: which attempt at the message this is, from 1.
+            deadline: when this attempt is cancelled, in Unix seconds; for what cancelling cannot stop, and for the
+                receiver, if the channel can tell it. None: it is not known.
+            expires: when the message itself is of no more use to its receiver, in Unix seconds, whether it is under way
+                or waits at a broker; for channels that know such a time. None: never.
         """
 
     async def close(self) -> None:

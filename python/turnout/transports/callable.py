@@ -5,7 +5,7 @@ name has threads of its own, so that a function that hangs holds up no other.
 
 A thread cannot be stopped: a plain function that is still running when the message's time is up goes on to its end,
 and may take effect after the attempt has been counted as failed. Its thread stays taken until then, and Python waits
-for it at exit; give such functions a time limit of their own.
+for it at exit; give such functions a time limit of their own, such as what is left until their ``deadline``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Any, Final
 
 from ..errors import ConfigError, DeliveryError
 
-Function = Callable[[Any, str], Any]
-"""What ``router.transport`` takes: ``fn(message, destination)``, ``destination`` being the id. Sync or async."""
+Function = Callable[..., Any]
+"""What ``router.transport`` takes: ``fn(message, destination)``, ``destination`` being the id. Sync or async. One with
+a parameter ``deadline`` is given that too, by name: when the attempt's time is up, in Unix seconds."""
 
 DEFAULT_THREADS: Final = 32
 """Threads of one plain function: enough to overlap blocking I/O, few enough not to matter in memory."""
@@ -29,7 +30,7 @@ DEFAULT_THREADS: Final = 32
 class Registered:
     """A function under its name, and the threads it runs in if it is not ``async``."""
 
-    __slots__ = ("_executor", "function", "is_async", "name", "threads")
+    __slots__ = ("_executor", "function", "is_async", "name", "threads", "wants_deadline")
 
     def __init__(self, name: str, function: Function, threads: int = DEFAULT_THREADS) -> None:
         given: object = function  # whatever it is said to be
@@ -44,21 +45,29 @@ class Registered:
         self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - an object's own async __call__
         )
+        self.wants_deadline = _has_parameter(function, "deadline")
         self._executor: ThreadPoolExecutor | None = None
 
-    async def in_thread(self, message: object, destination: str) -> object:
+    async def call(self, message: object, destination: str, deadline: float | None) -> object:
+        """What the function answers."""
+        named = {"deadline": deadline} if self.wants_deadline else {}
+        if self.is_async:
+            return await self.function(message, destination, **named)
+        return await self._in_thread(message, destination, named)
+
+    async def _in_thread(self, message: object, destination: str, named: Mapping[str, object]) -> object:
         """Calls the function in one of its threads, in the caller's context; awaits on the loop what it returns."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self.threads, thread_name_prefix=f"turnout-{self.name}")
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(self._executor, context.run, self._contained, message, destination)
+        result = await loop.run_in_executor(self._executor, context.run, self._contained, message, destination, named)
         # Such as `lambda message, destination: client.send(message)` with an async `send`.
         return await result if inspect.isawaitable(result) else result
 
-    def _contained(self, message: object, destination: str) -> object:
+    def _contained(self, message: object, destination: str, named: Mapping[str, object]) -> object:
         try:
-            return self.function(message, destination)
+            return self.function(message, destination, **named)
         except StopIteration as error:  # a future cannot carry it: the attempt would never end
             raise DeliveryError("StopIteration", f"raised by transport {self.name!r}") from error
         except Exception:
@@ -88,14 +97,21 @@ class CallableTransport:
         if self._name not in self._functions:
             raise ConfigError(self._unknown())
 
-    async def send(self, message: object, destination: str, *, message_id: str, attempt: int) -> object:
+    async def send(
+        self,
+        message: object,
+        destination: str,
+        *,
+        message_id: str,
+        attempt: int,
+        deadline: float | None = None,
+        expires: float | None = None,
+    ) -> object:
         """See :meth:`Transport.send`; returns what the function returned."""
         registered = self._functions.get(self._name)
         if registered is None:
             raise DeliveryError("no_transport", self._unknown(), retryable=False)
-        if registered.is_async:
-            return await registered.function(message, destination)
-        return await registered.in_thread(message, destination)
+        return await registered.call(message, destination, deadline)
 
     async def close(self) -> None:
         """Nothing to give back: the registry owns the functions and their threads."""
@@ -106,3 +122,12 @@ class CallableTransport:
             f"no function is registered as {self._name!r} (registered: {known}); "
             f"call router.transport({self._name!r}, fn) before the router starts"
         )
+
+
+def _has_parameter(function: Callable[..., Any], name: str) -> bool:
+    """Whether it can be given an argument of this name; ``**kwargs`` do not count, nor what cannot be inspected."""
+    try:
+        parameter = inspect.signature(function).parameters.get(name)
+    except (TypeError, ValueError):  # such as a builtin
+        return False
+    return parameter is not None and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)

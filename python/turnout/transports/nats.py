@@ -57,7 +57,16 @@ class NatsTransport:
     def open(self) -> None:
         """Nothing is acquired before the first send."""
 
-    async def send(self, message: object, destination: str, *, message_id: str, attempt: int) -> object:
+    async def send(
+        self,
+        message: object,
+        destination: str,
+        *,
+        message_id: str,
+        attempt: int,
+        deadline: float | None = None,
+        expires: float | None = None,
+    ) -> object:
         """See :meth:`Transport.send`; returns JetStream's acknowledgement, with ``stream``, ``seq``, ``duplicate``.
 
         Raises:

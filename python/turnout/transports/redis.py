@@ -73,7 +73,16 @@ class RedisTransport:
         except ValueError as error:
             raise ConfigError(f"the url cannot be used: {describe(error)}") from None
 
-    async def send(self, message: object, destination: str, *, message_id: str, attempt: int) -> object:
+    async def send(
+        self,
+        message: object,
+        destination: str,
+        *,
+        message_id: str,
+        attempt: int,
+        deadline: float | None = None,
+        expires: float | None = None,
+    ) -> object:
         """See :meth:`Transport.send`; returns the id that Redis gave the entry.
 
         Raises:

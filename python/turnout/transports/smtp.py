@@ -61,7 +61,16 @@ class SmtpTransport:
     def open(self) -> None:
         """Nothing is acquired before the first send."""
 
-    async def send(self, message: object, destination: str, *, message_id: str, attempt: int) -> str:
+    async def send(
+        self,
+        message: object,
+        destination: str,
+        *,
+        message_id: str,
+        attempt: int,
+        deadline: float | None = None,
+        expires: float | None = None,
+    ) -> str:
         """See :meth:`Transport.send`; returns the server's last words.
 
         Raises:

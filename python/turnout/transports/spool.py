@@ -63,7 +63,16 @@ class SpoolTransport:
         except OSError as error:
             raise ConfigError(self._unusable(error)) from error
 
-    async def send(self, message: object, destination: str, *, message_id: str, attempt: int) -> None:
+    async def send(
+        self,
+        message: object,
+        destination: str,
+        *,
+        message_id: str,
+        attempt: int,
+        deadline: float | None = None,
+        expires: float | None = None,
+    ) -> None:
         """Returns once the message's line is on the disk.
 
         Raises:

@@ -5,20 +5,15 @@ judged at the moment of connecting (see :mod:`turnout.security.addresses`); redi
 lead past what was checked; proxies and cookies of the environment are not used; an answer is read up to a bound, in
 bytes and in time, and is not decompressed.
 
-Classes of answers:
-
-- 2xx: delivered.
-- 400, 405, 406, 409, 411, 413, 414, 415, 422, 431: the message is at fault; it is not tried again.
-- 429, and 503 that says when to come back: overloaded, until then, a minute at most; 429 alone: for a second.
-- Everything else (redirects, 401, 403, 404, 410, 5xx, no answer): this destination failed; another may take it.
+The receiver is told how long its answer is waited for, by Envoy's header ``x-envoy-expected-rq-timeout-ms``: a time
+left, and not a date, for clocks differ. What an answer means is in :mod:`.webhook_answer`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import time
-from typing import Final, NamedTuple
+from typing import Final
 
 import aiohttp
 from yarl import URL
@@ -28,22 +23,9 @@ from ..errors import ConfigError, DeliveryError
 from ..security import AddressGuard, ForbiddenAddressError, Signer, client_context, connection_problem
 from .base import Target
 from .encoding import body_of, header_id
+from .webhook_answer import WebhookAnswer, refusal, utilisation
 
-_AT_FAULT: Final = frozenset({400, 405, 406, 409, 411, 413, 414, 415, 422, 431})
-_LONGEST_PAUSE: Final = 60.0
-"""Seconds a destination may ask to be left alone; one that says a year is tried again after these."""
-_PAUSE: Final = 1.0
-"""Seconds a destination is left alone that says it is overloaded and not for how long."""
-_ERROR_TEXT: Final = 200
-"""Bytes of an answer that are kept in an error."""
-
-
-class WebhookAnswer(NamedTuple):
-    """What came back: ``Delivery.value``."""
-
-    status: int
-    body: bytes
-    """Its first ``max_response`` bytes."""
+_TIME_LEFT: Final = "x-envoy-expected-rq-timeout-ms"
 
 
 class WebhookTransport:
@@ -68,7 +50,16 @@ class WebhookTransport:
     def open(self) -> None:
         """Nothing is acquired before the first send."""
 
-    async def send(self, message: object, destination: str, *, message_id: str, attempt: int) -> WebhookAnswer:
+    async def send(
+        self,
+        message: object,
+        destination: str,
+        *,
+        message_id: str,
+        attempt: int,
+        deadline: float | None = None,
+        expires: float | None = None,
+    ) -> WebhookAnswer:
         """See :meth:`Transport.send`.
 
         Raises:
@@ -76,11 +67,14 @@ class WebhookTransport:
         """
         body = body_of(message, self._options.body)
         name = header_id(message_id)
-        headers = dict(self._headers)
+        now, left = time.time(), self._options.timeout
+        if deadline is not None:
+            left = min(left, deadline - now)
+        headers = {**self._headers, _TIME_LEFT: str(max(int(left * 1000.0), 0))}
         if self._signer is None:
             headers["webhook-id"] = name
         else:
-            headers.update(self._signer.headers(name, int(time.time()), body))
+            headers.update(self._signer.headers(name, int(now), body))
         task = asyncio.current_task()
         if task is not None:
             self._sending.add(task)
@@ -115,8 +109,9 @@ class WebhookTransport:
             if not answer.content.at_eof():
                 answer.close()  # the rest is not read, so the connection cannot be used again
         if 200 <= answer.status < 300:
-            return WebhookAnswer(answer.status, bytes(read))
-        raise _refused(answer.status, answer.headers.get("Retry-After"), bytes(read[:_ERROR_TEXT]))
+            load = utilisation(answer.headers.get("endpoint-load-metrics"))
+            return WebhookAnswer(answer.status, bytes(read), load)
+        raise refusal(answer.status, answer.headers, bytes(read))
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -132,33 +127,6 @@ class WebhookTransport:
                 skip_auto_headers=("accept-encoding",),
             )
         return self._session
-
-
-def pause(retry_after: str | None, now: float) -> float | None:
-    """Seconds that a ``Retry-After`` asks for, given as such or as a date (RFC 9110, 10.2.3); None if it says nothing.
-
-    ``now``: Unix seconds. At least 0, at most a minute.
-    """
-    if retry_after is None:
-        return None
-    text = retry_after.strip()
-    if text.isascii() and text.isdigit():
-        seconds = float(text[:12])
-    else:
-        try:
-            seconds = email.utils.parsedate_to_datetime(text).timestamp() - now
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return min(max(seconds, 0.0), _LONGEST_PAUSE)
-
-
-def _refused(status: int, retry_after: str | None, body: bytes) -> DeliveryError:
-    asked = pause(retry_after, time.time())
-    text = body.decode("utf-8", "replace")
-    said = f"answered {status}" + (f": {text}" if text.isprintable() and text else "")
-    if status == 429 or (status == 503 and asked is not None):
-        return DeliveryError(f"status_{status}", said, retry_after=_PAUSE if asked is None else asked)
-    return DeliveryError(f"status_{status}", said, retryable=status not in _AT_FAULT)
 
 
 def _failed(error: BaseException) -> DeliveryError:
