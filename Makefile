@@ -51,10 +51,17 @@ conformance:
 model:
 	cargo test --locked --quiet --features model --lib pool::model
 
-## lint: formatting and lints of both languages
+# Packages that are workspaces of their own, so that nothing else fetches what they bring.
+APART := fuzz benches/pools/peers
+
+## lint: formatting and lints of both languages; what is benchmarked and fuzzed compiles
 lint: .venv/installed
-	cargo fmt --check
-	cargo clippy --locked --all-targets --quiet -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+	for package in $(APART); do \
+		cargo fmt --check --manifest-path $$package/Cargo.toml && cargo clippy --locked --quiet --all-targets \
+			--manifest-path $$package/Cargo.toml --target-dir target/lint -- -D warnings || exit 1; \
+	done
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --locked --all-targets --features python --quiet -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

@@ -50,7 +50,14 @@ fn pool(policy: PolicyKind, count: usize, weighted: bool) -> Failing<Arc<Pool>> 
         if weighted { MemberSpec { weight: weight(number) as u32, ..member } } else { member }
     };
     let members = (0..count).map(member).collect();
-    let spec = PoolSpec { id: "pool".into(), policy, members, failover: FailoverSpec::default(), bounded_load: None };
+    let spec = PoolSpec {
+        id: "pool".into(),
+        policy: policy.into(),
+        bounded_load: None,
+        dynamic_adjustment: false,
+        members,
+        failover: FailoverSpec::default(),
+    };
     Ok(Arc::new(Pool::build(spec, &Registry::new(), 1, 1)?))
 }
 
