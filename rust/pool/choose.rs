@@ -8,9 +8,12 @@ use crate::balance::{Draw, Occasion};
 use crate::error::NoDestination;
 use crate::pool::bound::Bound;
 use crate::pool::breaker::Permit;
-use crate::pool::eligible::{Ask, Entry, Level, List, Status, Tier};
+use crate::pool::current::View;
+use crate::pool::eligible::{Level, List, Tier};
+use crate::pool::entry::{Ask, Entry};
 use crate::pool::hot::Hot;
-use crate::pool::{Nanos, Pick, Pool, Reason, Request, View};
+use crate::pool::status::Status;
+use crate::pool::{Nanos, Pick, Pool, Reason, Request};
 
 /// Picks that lose the last place under a cap to another thread before all candidates are walked.
 const RACES: usize = 3;

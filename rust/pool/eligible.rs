@@ -13,193 +13,12 @@ use smallvec::SmallVec;
 
 use crate::balance::{Candidate, Cursor, Policy, Seat};
 use crate::pool::aside::Serving;
-use crate::pool::bound::Bound;
-use crate::pool::breaker::{Phase, ramp};
-use crate::pool::destination::{Admin, Destination, Health};
-use crate::pool::hot::{Hot, Slot};
+use crate::pool::breaker::Phase;
+use crate::pool::entry::Entry;
 use crate::pool::registry::CursorKey;
+use crate::pool::status::Status;
 use crate::pool::tiers::{TierHealth, TierLoad, loads};
-use crate::pool::{FailoverSpec, Member, Nanos, Pool, Reason, Request};
-
-/// Why a member may or may not receive something new, whatever its cap and clearance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
-    Ready,
-    Degraded,
-    Probation,
-    Out { until: Nanos, asked: bool },
-    Unhealthy,
-    Draining,
-    Disabled,
-    FailedOver { until: Nanos },
-    Weightless,
-}
-
-impl Status {
-    pub(crate) fn of(member: &Member, failover: &FailoverSpec, now: Nanos) -> Self {
-        let destination = member.destination();
-        match destination.admin() {
-            Admin::Disabled => return Self::Disabled,
-            Admin::Draining => return Self::Draining,
-            Admin::Enabled => {}
-        }
-        if let Some(until) = destination.aside().until(now) {
-            return Self::FailedOver { until };
-        }
-        if member.share() == 0 {
-            return Self::Weightless;
-        }
-        let health = if failover.health { destination.health() } else { Health::Healthy };
-        if health == Health::Unhealthy {
-            return Self::Unhealthy;
-        }
-        let breaker = destination.breaker();
-        let asked = breaker.paused_until();
-        match breaker.phase(now) {
-            Phase::Closed => {}
-            Phase::Out(until) if failover.eject => {
-                return Self::Out { until, asked: asked.is_some_and(|asked| asked > now) };
-            }
-            Phase::Probation if failover.eject => return Self::Probation,
-            // A pool that does not eject heeds only what the destination asked for.
-            Phase::Out(_) | Phase::Probation => {
-                if let Some(until) = asked.filter(|asked| *asked > now) {
-                    return Self::Out { until, asked: true };
-                }
-            }
-        }
-        if health == Health::Degraded { Self::Degraded } else { Self::Ready }
-    }
-
-    pub(crate) fn is_fit(self) -> bool {
-        matches!(self, Self::Ready | Self::Degraded)
-    }
-
-    /// Whether the member counts in its tier: what an operator took out is not missing.
-    pub(crate) fn counts(self) -> bool {
-        !matches!(self, Self::Draining | Self::Disabled | Self::FailedOver { .. } | Self::Weightless)
-    }
-}
-
-impl Pool {
-    /// Whether nobody has taken the member out of use: neither an operator nor a weight of 0.
-    pub(crate) fn may_serve(&self, member: usize, now: Nanos) -> bool {
-        self.member(member).is_some_and(|member| Status::of(member, self.failover(), now).counts())
-    }
-}
-
-/// A member in a list, on one cache line.
-#[derive(Debug)]
-#[repr(align(64))]
-pub(crate) struct Entry {
-    slot: Slot,
-    destination: Arc<Destination>,
-    pub(crate) member: u32,
-    weight: u32,
-    cap: u32,
-    /// 1 healthy, 0.5 degraded.
-    health: f32,
-    /// Slow start: since when, and how long; 0: none.
-    ramp_from: Nanos,
-    ramp_window: Nanos,
-    /// Whether it is used whatever its fitness.
-    panic: bool,
-}
-
-/// What a pick asks of an entry.
-#[derive(Clone, Copy)]
-pub(crate) struct Ask<'a> {
-    pub(crate) request: &'a Request<'a>,
-    pub(crate) now: Nanos,
-    /// Set where the view is out of date: the pool whose members' live state has the last word.
-    pub(crate) doubt: Option<&'a Pool>,
-    /// Set where the pool's load is bounded.
-    pub(crate) bound: Option<&'a Bound>,
-}
-
-impl Ask<'_> {
-    /// Whether all that counts is room: the usual case.
-    #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.request.exclude.is_empty() && self.doubt.is_none()
-    }
-}
-
-#[cfg(not(feature = "model"))]
-const _: () = assert!(size_of::<Entry>() == 64);
-
-impl Entry {
-    #[inline]
-    pub(crate) fn hot(&self) -> &Hot {
-        self.slot.get()
-    }
-
-    #[inline]
-    fn cap_at(&self, now: Nanos) -> u32 {
-        if self.cap == u32::MAX || self.ramp_window == 0 {
-            return self.cap;
-        }
-        ((self.cap as f32 * self.ramp(now)) as u32).max(1)
-    }
-
-    /// Whether it is below its cap.
-    #[inline]
-    pub(crate) fn has_room(&self, now: Nanos) -> bool {
-        self.cap == u32::MAX || self.hot().in_flight() < self.cap_at(now)
-    }
-
-    /// Whether the request does not exclude it, and it is still fit where that is in doubt.
-    pub(crate) fn is_allowed(&self, ask: &Ask<'_>) -> bool {
-        !ask.request.excludes(self.destination.id()) && ask.doubt.is_none_or(|pool| self.is_still_fit(pool, ask.now))
-    }
-
-    #[cold]
-    fn is_still_fit(&self, pool: &Pool, now: Nanos) -> bool {
-        let status = Status::of(&pool.members()[self.member as usize], pool.failover(), now);
-        status.is_fit() || self.panic && status.counts()
-    }
-
-    #[inline]
-    pub(crate) fn hold(&self, now: Nanos) -> bool {
-        self.hot().hold(self.cap_at(now))
-    }
-
-    /// Lets go of what was just held.
-    pub(crate) fn release(&self) {
-        self.hot().release();
-    }
-}
-
-impl Candidate for Entry {
-    #[inline]
-    fn weight(&self) -> u32 {
-        self.weight
-    }
-    #[inline]
-    fn in_flight(&self) -> u32 {
-        self.hot().in_flight()
-    }
-    #[inline]
-    fn latency(&self, now: Nanos) -> Option<f32> {
-        self.hot().latency().at(now)
-    }
-    #[inline]
-    fn latency_under_load(&self, now: Nanos) -> Option<f32> {
-        self.destination.latency_under_load(now)
-    }
-    #[inline]
-    fn success(&self, now: Nanos) -> f32 {
-        self.hot().failures().success_at(now)
-    }
-    #[inline]
-    fn health(&self) -> f32 {
-        self.health
-    }
-    #[inline]
-    fn ramp(&self, now: Nanos) -> f32 {
-        if self.ramp_window == 0 { 1.0 } else { ramp(self.ramp_from, self.ramp_window, now) }
-    }
-}
+use crate::pool::{Member, Nanos, Pool, Reason};
 
 /// Candidates of equal standing, under the pool's policy.
 #[derive(Debug)]
@@ -218,7 +37,7 @@ impl List {
     /// The entry's part of the list's weight, 0..=1.
     #[inline]
     pub(crate) fn part(&self, entry: &Entry) -> f64 {
-        f64::from(entry.weight) / self.total
+        f64::from(entry.weight()) / self.total
     }
 }
 
@@ -411,9 +230,8 @@ impl TierBuilder<'_> {
 
     fn list(&self, members: &[usize], reason: Reason, tier: u8, list: u8) -> List {
         let panic = reason == Reason::Panic;
-        let entries: Box<[Entry]> = members.iter().map(|index| self.entry(*index, panic)).collect();
-        let seat = |entry: &Entry| Seat { weight: entry.weight, salt: entry.destination.salt() };
-        let seats: Vec<Seat> = entries.iter().map(seat).collect();
+        let entries: Box<[Entry]> = members.iter().map(|index| Entry::of(self.pool, *index, panic, self.now)).collect();
+        let seats: Vec<Seat> = entries.iter().map(Entry::seat).collect();
         let key = CursorKey { pool: Arc::clone(self.pool.id()), clearance: self.clearance, tier, list };
         // Those that stand in for others may be of several tiers, which have no table together.
         let one_tier = members.iter().all(|index| self.pool.members()[*index].tier == tier);
@@ -422,29 +240,9 @@ impl TierBuilder<'_> {
             policy: Policy::build(self.pool.policy(), &seats, table.as_ref()),
             cursor: self.pool.registry().cursor(key),
             reason,
-            roomy: entries.iter().all(|entry| entry.cap == u32::MAX && entry.ramp_window == 0),
+            roomy: entries.iter().all(Entry::is_roomy),
             total: seats.iter().map(|seat| f64::from(seat.weight)).sum(),
             entries,
-        }
-    }
-
-    fn entry(&self, index: usize, panic: bool) -> Entry {
-        let member = &self.pool.members()[index];
-        let destination = Arc::clone(member.destination());
-        let window = self.pool.failover().slow_start;
-        let returned = destination.returned_at(self.pool.failover().eject);
-        let ramp = returned.filter(|at| at.saturating_add(window) > self.now);
-        let degraded = self.pool.failover().health && destination.health() == Health::Degraded;
-        Entry {
-            member: index as u32,
-            weight: if self.pool.policy().uses_weights() { member.share() } else { 1 },
-            cap: member.cap,
-            health: if degraded { 0.5 } else { 1.0 },
-            ramp_from: ramp.unwrap_or(0),
-            ramp_window: if ramp.is_some() { window } else { 0 },
-            panic,
-            slot: destination.slot().clone(),
-            destination,
         }
     }
 }

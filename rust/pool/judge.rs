@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::pool::aside::Serving;
 use crate::pool::breaker::Phase;
 use crate::pool::destination::Admin;
-use crate::pool::eligible::Status;
 use crate::pool::events::EventKind;
 use crate::pool::rate::Tally;
 use crate::pool::shared::RECLAIM_EVERY;
+use crate::pool::status::Status;
 use crate::pool::{FailoverSpec, Nanos, Pool};
 
 /// Destinations with enough outcomes that a mean and a deviation take, as Envoy's `success_rate_minimum_hosts`.

@@ -8,7 +8,9 @@
 //!   `switching`: the policy does so; `bound`: bounded load.
 //! - `hot`: what every pick touches of a destination, one cache line each; [`shared`]: what of it the processes of a
 //!   machine share.
-//! - `eligible`: a pool's view of its members, immutable, swapped whole; `choose`: the way of a pick through it.
+//! - [`member`]: a destination's place in a pool; `status`: whether it may receive something new, and why not.
+//! - `eligible`: a pool's view of its members, immutable, swapped whole, of `entry` after `entry`; `current`: who makes
+//!   the next one, and when; `choose`: the way of a pick through it. [`pick`]: what is asked, and answered.
 //! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
 //!
 //! A pick takes no lock. It reads the pool's view, which is rebuilt when the registry's epoch or the next deadline
@@ -22,13 +24,17 @@ pub mod aside;
 mod bound;
 pub mod breaker;
 mod choose;
+mod current;
 pub mod destination;
 mod eligible;
+mod entry;
 pub mod events;
 mod history;
 mod hot;
 pub mod judge;
 pub mod lease;
+pub mod member;
+pub mod pick;
 pub mod rate;
 pub mod record;
 mod refusal;
@@ -40,6 +46,7 @@ pub mod shared;
 pub mod shared;
 pub mod spec;
 mod state;
+mod status;
 mod switching;
 mod sync;
 pub mod tiers;
@@ -49,9 +56,8 @@ pub mod weights;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use arc_swap::{ArcSwapOption, Guard};
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use crate::balance::maglev::Table;
@@ -61,178 +67,18 @@ use adjust::Adjusting;
 use bound::Bound;
 use choose::Purpose;
 use eligible::Eligible;
-use events::EventKind;
 use switching::Switching;
 
 pub use destination::{Admin, Destination, Health};
 pub use events::{Event, Events};
 pub use lease::{Lease, Outcome};
+pub use member::Member;
+pub use pick::{Pick, Reason, Request};
 pub use registry::Registry;
 pub use spec::{FailoverSpec, MemberSpec, OnExhausted, PoolSpec};
 
 /// Nanoseconds of a monotonic clock, or between two of its readings.
 pub type Nanos = u64;
-
-/// What a message asks of a pool.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Request<'a> {
-    /// Only destinations with at least this clearance; 0 is public.
-    pub classification: u8,
-    /// Ids not to use, such as those already tried.
-    pub exclude: &'a [&'a str],
-    /// The only id to use.
-    pub pinned: Option<&'a str>,
-    /// The hash of the message's key, for policies by key.
-    pub key: Option<u64>,
-}
-
-impl Request<'_> {
-    #[inline]
-    pub(crate) fn excludes(&self, id: &str) -> bool {
-        self.exclude.contains(&id)
-    }
-}
-
-/// Which destination, and why.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Pick {
-    /// Index of the member, for [`Pool::member`].
-    pub member: usize,
-    /// Its tier.
-    pub tier: u8,
-    /// Whether its fitness was ignored because too few are fit.
-    pub panic: bool,
-    /// Whether it is the trial of a destination on probation.
-    pub probe: bool,
-    /// Why this one.
-    pub reason: Reason,
-    /// The probability with which it was drawn among those that could be, where chance and weights alone decide
-    /// (`random`, `weighted_random`, `adaptive`) and it is known exactly.
-    pub propensity: Option<f64>,
-}
-
-/// Why a destination was picked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// By the policy, among several.
-    Policy(PolicyKind),
-    /// The policy goes by key and the message has none: at random, by weight.
-    NoKey,
-    /// It stands in for another that an operator failed over.
-    Operator,
-    /// It was the only one fit in its tier.
-    OnlyChoice,
-    /// The tiers before its own could not carry the message.
-    Spilled,
-    /// No healthy one of its tier had room.
-    Degraded,
-    /// Too few are fit, so all are used.
-    Panic,
-    /// It is on probation, and this is its trial.
-    Probe,
-    /// The message named it.
-    Pinned,
-}
-
-impl Reason {
-    /// The reason's name; the policy's name where it was the policy.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Policy(kind) => kind.as_str(),
-            Self::NoKey => "no_key",
-            Self::Operator => "operator",
-            Self::OnlyChoice => "only_choice",
-            Self::Spilled => "spilled",
-            Self::Degraded => "degraded",
-            Self::Panic => "panic",
-            Self::Probe => "probe",
-            Self::Pinned => "pinned",
-        }
-    }
-}
-
-/// A destination's place in a pool.
-#[derive(Debug)]
-#[repr(align(32))] // never on two cache lines
-pub struct Member {
-    destination: Arc<Destination>,
-    /// Weight as configured.
-    configured: u32,
-    /// Weight as it was last set, an f64. Relaxed, as the next: the view that is built of them publishes them.
-    weight: AtomicU64,
-    /// What that is multiplied by, an f64; 1 where weights are not adjusted.
-    factor: AtomicU64,
-    /// Weight as it is used, a whole number; see [`weights`].
-    share: AtomicU32,
-    pub(crate) tier: u8,
-    /// In-flight cap; `u32::MAX`: none.
-    pub(crate) cap: u32,
-    pub(crate) clearance: u8,
-}
-
-impl Member {
-    /// Its live state.
-    #[inline]
-    pub fn destination(&self) -> &Arc<Destination> {
-        &self.destination
-    }
-
-    /// The destination's id.
-    #[inline]
-    pub fn id(&self) -> &Arc<str> {
-        self.destination.id()
-    }
-
-    /// Its weight as configured.
-    pub fn configured(&self) -> u32 {
-        self.configured
-    }
-
-    /// Its weight as it was last set, or as configured.
-    pub fn weight(&self) -> f64 {
-        f64::from_bits(self.weight.load(Ordering::Relaxed))
-    }
-
-    /// Its weight as it is used; 0: nothing new.
-    #[inline]
-    pub(crate) fn share(&self) -> u32 {
-        self.share.load(Ordering::Relaxed)
-    }
-
-    /// What its weight is multiplied by, as adjusted to what was observed.
-    pub fn factor(&self) -> f64 {
-        f64::from_bits(self.factor.load(Ordering::Relaxed))
-    }
-
-    /// Its weight as adjusted.
-    pub fn effective_weight(&self) -> f64 {
-        self.weight() * self.factor()
-    }
-
-    pub(crate) fn set_factor(&self, factor: f64) {
-        self.factor.store(factor.to_bits(), Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_weight(&self, weight: f64, share: u32) {
-        self.weight.store(weight.to_bits(), Ordering::Relaxed);
-        self.share.store(share, Ordering::Relaxed);
-    }
-
-    /// Its tier.
-    pub fn tier(&self) -> u8 {
-        self.tier
-    }
-
-    /// Its in-flight cap in this pool.
-    pub fn max_in_flight(&self) -> Option<u32> {
-        Some(self.cap).filter(|cap| *cap != u32::MAX)
-    }
-
-    /// Its clearance.
-    pub fn clearance(&self) -> u8 {
-        self.clearance
-    }
-}
 
 /// Destinations under one balancing policy.
 #[derive(Debug)]
@@ -279,16 +125,7 @@ impl Pool {
             .iter()
             .zip(destinations)
             .zip(&shares)
-            .map(|((member, destination), share)| Member {
-                destination,
-                configured: member.weight,
-                weight: AtomicU64::new(f64::from(member.weight).to_bits()),
-                factor: AtomicU64::new(1f64.to_bits()),
-                share: AtomicU32::new(*share),
-                tier: member.tier,
-                cap: member.max_in_flight.unwrap_or(u32::MAX),
-                clearance: member.clearance,
-            })
+            .map(|((member, destination), share)| Member::new(member, destination, *share))
             .collect();
         let by_id = members.iter().enumerate().map(|(index, member)| (Arc::clone(member.id()), index as u32)).collect();
         let sweep = judge::Sweep::new(&spec.failover, registry.shared().is_some(), now);
@@ -355,7 +192,7 @@ impl Pool {
     #[inline]
     fn count_failover(&self, pick: &Pick) {
         if matches!(pick.reason, Reason::Spilled | Reason::Operator) {
-            self.members[pick.member].destination.counts().failovers.increment();
+            self.members[pick.member].destination().counts().failovers.increment();
         }
     }
 
@@ -413,88 +250,6 @@ impl Pool {
     /// The index of the member with this destination.
     pub fn index_of(&self, id: &str) -> Option<usize> {
         self.by_id.get(id).map(|index| *index as usize)
-    }
-
-    /// The view as of `now`. If it is out of date one thread rebuilds it, and the others go on with the old one, in
-    /// doubt: they look at the live state of whom they pick.
-    #[inline]
-    fn view(&self, now: Nanos) -> View {
-        let view = self.eligible.load();
-        if self.is_current(&view, now) { View { view, in_doubt: false } } else { self.refresh(now) }
-    }
-
-    #[inline]
-    fn is_current(&self, view: &Guard<Option<Arc<Eligible>>>, now: Nanos) -> bool {
-        let known = |view: &Arc<Eligible>| view.epoch == self.registry.epoch() && now < view.valid_until;
-        view.as_ref().is_some_and(known) && !self.review_is_due(now)
-    }
-
-    /// Whether something other than a state of its members makes the view old.
-    #[inline]
-    fn review_is_due(&self, now: Nanos) -> bool {
-        self.sweep.is_due(now) || self.adjusting_is_due(now) || self.switching_is_due(now)
-    }
-
-    #[cold]
-    fn refresh(&self, now: Nanos) -> View {
-        match self.rebuilding.try_lock() {
-            Some(_rebuilding) => self.rebuild_if_due(now),
-            None => View { view: self.eligible.load(), in_doubt: true },
-        }
-    }
-
-    /// The view as of `now`, waited for.
-    #[cold]
-    fn fresh_view(&self, now: Nanos) -> View {
-        let _rebuilding = self.rebuilding.lock();
-        self.rebuild_if_due(now)
-    }
-
-    fn rebuild_if_due(&self, now: Nanos) -> View {
-        if self.sweep.is_due(now) {
-            self.sweep(now);
-        }
-        let adjusted = self.adjusting_is_due(now) && self.adjust(now);
-        let switched = self.switching_is_due(now) && self.switch(now);
-        if adjusted || switched {
-            self.rebuild(now);
-        }
-        // Another thread may have been through here since the view was found out of date.
-        if !self.is_current(&self.eligible.load(), now) {
-            self.rebuild(now);
-        }
-        View { view: self.eligible.load(), in_doubt: false }
-    }
-
-    fn rebuild(&self, now: Nanos) {
-        for member in &self.members {
-            let breaker = member.destination.breaker();
-            if member.destination.aside().lapse(now) {
-                self.registry.noted(now, &member.destination, EventKind::FailedBack, "the hold is over");
-            }
-            if breaker.phase(now) == breaker::Phase::Probation && breaker.announce_probation() {
-                self.registry.noted(now, &member.destination, EventKind::Probation, "time is up");
-            }
-        }
-        self.eligible.store(Some(Arc::new(Eligible::build(self, now))));
-    }
-}
-
-/// A view held for the time of one pick.
-struct View {
-    view: Guard<Option<Arc<Eligible>>>,
-    /// Whether it is out of date and another thread is at work on the next.
-    in_doubt: bool,
-}
-
-impl View {
-    #[inline]
-    fn level(&self, classification: u8) -> Option<&eligible::Level> {
-        self.view.as_ref()?.level(classification)
-    }
-
-    fn healthy_ratio(&self) -> f32 {
-        self.view.as_ref().map_or(0.0, |view| view.healthy_ratio)
     }
 }
 

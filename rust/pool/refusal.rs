@@ -2,7 +2,7 @@
 
 use crate::error::NoDestination;
 use crate::pool::aside::Serving;
-use crate::pool::eligible::Status;
+use crate::pool::status::Status;
 use crate::pool::{Nanos, Pool, Request};
 
 impl Pool {

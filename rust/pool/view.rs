@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::balance::{Choice, PolicyKind};
 use crate::pool::breaker::Phase;
 use crate::pool::destination::{Admin, Destination, Health};
-use crate::pool::eligible::Status;
 use crate::pool::record::Page;
+use crate::pool::status::Status;
 use crate::pool::{Nanos, Pool};
 
 /// A destination at one moment.

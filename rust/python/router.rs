@@ -1,35 +1,32 @@
 //! The router's half in Rust: one live snapshot, swapped on reload, and one call a decision.
 
 mod batch;
+mod deciding;
+mod reports;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::decision::{self, Decision, Plan};
-use super::errors::{
-    build_error, config_error, fail_over_error, match_error, no_destination, no_route, read_error, turnout_error,
-};
+use super::errors::{build_error, config_error, fail_over_error, match_error, turnout_error};
 use super::events::EventLog;
 use super::lease::Lease;
 use super::message::{Keys, check, with_message};
-use super::pool::{destination_state, known};
-use super::{Dice, nanos, now, seconds, spec};
+use super::pool::known;
+use super::{Dice, nanos, now, spec};
 use crate::message::json::Check;
 use crate::pool::shared::Map;
 use crate::pool::{Nanos, Registry};
-use crate::router::{Asked, CLASSIFICATIONS, Choice, Mode, Origin, Plan as Fixed, Resolution, Snapshot, Target};
+use crate::router::{Asked, Mode, Origin, Plan as Fixed, Resolution, Snapshot, Target};
 use crate::stats::Histogram;
-
-/// One in so many decisions is timed: two clock readings are a tenth of a decision's cost.
-const TIMED: u64 = 32;
+use deciding::Answer;
 
 /// A snapshot with what reading Python messages needs.
 struct Live {
@@ -49,12 +46,6 @@ pub(super) struct Router {
     decision_time: Histogram,
 }
 
-/// What the stages said, with custom rules not yet asked.
-enum Answer {
-    Plan(Fixed),
-    Custom { resume: usize },
-}
-
 fn live(py: Python<'_>, spec: &Bound<'_, PyAny>, registry: &Arc<Registry>, old: Option<&Live>) -> PyResult<Live> {
     let spec = spec::router(spec)?;
     let previous = old.map(|old| Arc::clone(&old.snapshot));
@@ -71,120 +62,6 @@ impl Router {
         self.changing
             .lock_py_attached(py)
             .map_err(|_| PyRuntimeError::new_err("an earlier reload of this router panicked"))
-    }
-
-    /// Asks the stages from number `start` on; an error that there is no route where there is none.
-    fn ask(&self, live: &Live, message: &Bound<'_, PyAny>, check: Check, start: usize, at: Nanos) -> PyResult<Answer> {
-        let (resolution, asked) =
-            with_message(message, &live.keys, live.snapshot.as_ref(), check, |snapshot, fields| {
-                snapshot.program().sample(fields);
-                let resolution = snapshot.resolve(fields, start, at).map_err(match_error)?;
-                let asked = snapshot.asked(fields, resolution.target()).map_err(read_error)?;
-                Ok((resolution, asked))
-            })?;
-        self.answer(live, resolution, asked)
-    }
-
-    /// What the stages said, counted.
-    fn answer(&self, live: &Live, resolution: Resolution, asked: Asked) -> PyResult<Answer> {
-        match resolution {
-            Resolution::Route(origin, target) => {
-                live.snapshot.count(&origin);
-                let snapshot = Arc::clone(&live.snapshot);
-                Ok(Answer::Plan(Fixed { snapshot, origin, target, asked }))
-            }
-            Resolution::Custom { resume } => Ok(Answer::Custom { resume }),
-            Resolution::Nothing => {
-                // Relaxed: a count for people, ordered with nothing.
-                self.no_route.fetch_add(1, Ordering::Relaxed);
-                Err(no_route("no rule matched and there is no default; set default: to a pool or to dead_letter"))
-            }
-        }
-    }
-
-    /// The plan for a message, custom rules included, which `_custom_rules` of the Python class runs.
-    fn plan(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, check: Check, at: Nanos) -> PyResult<Fixed> {
-        let router = slf.get();
-        let live = router.live.load();
-        let answer = router.ask(&live, message, check, 0, at)?;
-        Self::finish(slf, &live, || message.clone(), answer, at)
-    }
-
-    /// The plan that an answer leads to: custom rules are asked, and the stages behind them, until there is one.
-    fn finish<'py>(
-        slf: &Bound<'py, Self>,
-        live: &Live,
-        message: impl Fn() -> Bound<'py, PyAny>,
-        mut answer: Answer,
-        at: Nanos,
-    ) -> PyResult<Fixed> {
-        loop {
-            match answer {
-                Answer::Plan(plan) => return Ok(plan),
-                Answer::Custom { resume } => {
-                    let message = message();
-                    let found = slf.call_method1(intern!(slf.py(), "_custom_rules"), (&message,))?;
-                    if let Some((rule, target)) = found.extract::<Option<(String, String)>>()? {
-                        return Self::custom_plan(live, &message, &rule, &target);
-                    }
-                    // The first asking checked it as the caller wants it.
-                    answer = slf.get().ask(live, &message, Check::Grammar, resume, at)?;
-                }
-            }
-        }
-    }
-
-    fn custom_plan(live: &Live, message: &Bound<'_, PyAny>, rule: &str, target: &str) -> PyResult<Fixed> {
-        let target = live.snapshot.target_named(target).ok_or_else(|| {
-            config_error(format!("custom rule {rule:?} routed to {target:?}, which is no pool and no destination"))
-        })?;
-        let asked = with_message(message, &live.keys, live.snapshot.as_ref(), Check::Grammar, |snapshot, fields| {
-            snapshot.asked(fields, Some(&target)).map_err(read_error)
-        })?;
-        Ok(Fixed { snapshot: Arc::clone(&live.snapshot), origin: Origin::Custom(Arc::from(rule)), target, asked })
-    }
-
-    /// Counts a decision that began at `at`; times one in [`TIMED`].
-    fn count(&self, at: Nanos) {
-        // Relaxed: a count for people, ordered with nothing.
-        if self.decisions.fetch_add(1, Ordering::Relaxed).is_multiple_of(TIMED) {
-            self.decision_time.record(now() - at);
-        }
-    }
-
-    fn decide(slf: &Bound<'_, Self>, message: &Bound<'_, PyAny>, check: Check) -> PyResult<Decision> {
-        let at = now();
-        let plan = Self::plan(slf, message, check, at)?;
-        let decision = slf.get().select(plan, at)?;
-        slf.get().count(at);
-        Ok(decision)
-    }
-
-    /// Picks the destinations of a plan.
-    fn select(&self, plan: Fixed, at: Nanos) -> PyResult<Decision> {
-        let mut random = self.dice.roll();
-        Ok(match &plan.target {
-            Target::DeadLetter => Decision::new(Arc::new(plan), None, Box::default()),
-            Target::Pools(pools, Mode::All { quorum }) => {
-                let mut choices = Vec::with_capacity(pools.len());
-                let mut failed = None;
-                for branch in 0..pools.len() {
-                    match plan.select(Some(branch), &[], at, &mut random) {
-                        Ok(choice) => choices.push(choice),
-                        Err(error) => failed = Some(error),
-                    }
-                }
-                if let Some(error) = failed.filter(|_| choices.len() < *quorum) {
-                    return Err(no_destination(error));
-                }
-                let first: Choice = choices.remove(0);
-                Decision::new(Arc::new(plan), Some(first), choices.into())
-            }
-            _ => {
-                let choice = plan.select(None, &[], at, &mut random).map_err(no_destination)?;
-                Decision::new(Arc::new(plan), Some(choice), Box::default())
-            }
-        })
     }
 }
 
@@ -388,76 +265,18 @@ impl Router {
     }
 
     fn _destinations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let at = now();
-        let live = self.live.load();
-        let mut seen = std::collections::HashSet::new();
-        let members = live.snapshot.pools().iter().flat_map(|pool| pool.members());
-        let states = members
-            .filter(|member| seen.insert(Arc::clone(member.id())))
-            .map(|member| destination_state(py, member.destination(), at));
-        PyList::new(py, states.collect::<PyResult<Vec<_>>>()?)
+        self.destinations(py)
     }
 
     fn _pools<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let at = now();
-        let live = self.live.load();
-        let pools = live.snapshot.pools().iter().map(|pool| {
-            let view = pool.describe(at);
-            let members = view.members.iter().map(|member| {
-                let dict = PyDict::new(py);
-                dict.set_item("id", member.id.as_ref())?;
-                dict.set_item("weight", member.weight)?;
-                dict.set_item("effective_weight", member.effective_weight)?;
-                dict.set_item("tier", member.tier)?;
-                dict.set_item("clearance", CLASSIFICATIONS.get(usize::from(member.clearance)))?;
-                dict.set_item("max_in_flight", member.max_in_flight)?;
-                dict.set_item("eligible", member.eligible)?;
-                Ok(dict)
-            });
-            let dict = PyDict::new(py);
-            dict.set_item("id", view.id.as_ref())?;
-            dict.set_item("policy", view.policy.as_str())?;
-            dict.set_item("in_force", view.in_force.as_str())?;
-            dict.set_item("healthy_ratio", view.healthy_ratio)?;
-            dict.set_item("destinations", members.collect::<PyResult<Vec<_>>>()?)?;
-            Ok(dict)
-        });
-        PyList::new(py, pools.collect::<PyResult<Vec<_>>>()?)
+        self.pools(py)
+    }
+
+    fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.stats(py)
     }
 
     fn _event_log(&self) -> EventLog {
         EventLog::new(&self.registry)
     }
-
-    fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let live = self.live.load();
-        let by_rule = PyDict::new(py);
-        for (rule, hits) in live.snapshot.rule_hits() {
-            by_rule.set_item(rule, hits)?;
-        }
-        let time = |q: f64| self.decision_time.quantile(q).map(seconds);
-        let dict = PyDict::new(py);
-        dict.set_item("generation", live.snapshot.generation())?;
-        dict.set_item("decisions", self.decisions.load(Ordering::Relaxed))?;
-        dict.set_item("no_route", self.no_route.load(Ordering::Relaxed))?;
-        dict.set_item("by_rule", by_rule)?;
-        dict.set_item("decision_p50", time(0.5))?;
-        dict.set_item("decision_p99", time(0.99))?;
-        dict.set_item("cache", cache(py, &live.snapshot)?)?;
-        Ok(dict)
-    }
-}
-
-fn cache<'py>(py: Python<'py>, snapshot: &Snapshot) -> PyResult<Bound<'py, PyDict>> {
-    let (caching, report) = snapshot.caching();
-    let dict = PyDict::new(py);
-    dict.set_item("mode", caching.name())?;
-    dict.set_item("on", report.on)?;
-    dict.set_item("reason", report.reason)?;
-    dict.set_item("hits", report.hits)?;
-    dict.set_item("misses", report.misses)?;
-    dict.set_item("bypassed", report.bypassed)?;
-    dict.set_item("entries", report.entries)?;
-    dict.set_item("bytes", report.bytes)?;
-    Ok(dict)
 }

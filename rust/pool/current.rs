@@ -1,0 +1,94 @@
+//! A pool's view as of now: when it is out of date, and who makes the next one.
+
+use std::sync::Arc;
+
+use arc_swap::Guard;
+
+use crate::pool::breaker::Phase;
+use crate::pool::eligible::{Eligible, Level};
+use crate::pool::events::EventKind;
+use crate::pool::{Nanos, Pool};
+
+/// A view held for the time of one pick.
+pub(crate) struct View {
+    view: Guard<Option<Arc<Eligible>>>,
+    /// Whether it is out of date and another thread is at work on the next.
+    pub(crate) in_doubt: bool,
+}
+
+impl View {
+    #[inline]
+    pub(crate) fn level(&self, classification: u8) -> Option<&Level> {
+        self.view.as_ref()?.level(classification)
+    }
+
+    pub(crate) fn healthy_ratio(&self) -> f32 {
+        self.view.as_ref().map_or(0.0, |view| view.healthy_ratio)
+    }
+}
+
+impl Pool {
+    /// The view as of `now`. If it is out of date one thread rebuilds it, and the others go on with the old one, in
+    /// doubt: they look at the live state of whom they pick.
+    #[inline]
+    pub(crate) fn view(&self, now: Nanos) -> View {
+        let view = self.eligible.load();
+        if self.is_current(&view, now) { View { view, in_doubt: false } } else { self.refresh(now) }
+    }
+
+    #[inline]
+    fn is_current(&self, view: &Guard<Option<Arc<Eligible>>>, now: Nanos) -> bool {
+        let known = |view: &Arc<Eligible>| view.epoch == self.registry.epoch() && now < view.valid_until;
+        view.as_ref().is_some_and(known) && !self.review_is_due(now)
+    }
+
+    /// Whether something other than a state of its members makes the view old.
+    #[inline]
+    fn review_is_due(&self, now: Nanos) -> bool {
+        self.sweep.is_due(now) || self.adjusting_is_due(now) || self.switching_is_due(now)
+    }
+
+    #[cold]
+    fn refresh(&self, now: Nanos) -> View {
+        match self.rebuilding.try_lock() {
+            Some(_rebuilding) => self.rebuild_if_due(now),
+            None => View { view: self.eligible.load(), in_doubt: true },
+        }
+    }
+
+    /// The view as of `now`, waited for.
+    #[cold]
+    pub(crate) fn fresh_view(&self, now: Nanos) -> View {
+        let _rebuilding = self.rebuilding.lock();
+        self.rebuild_if_due(now)
+    }
+
+    fn rebuild_if_due(&self, now: Nanos) -> View {
+        if self.sweep.is_due(now) {
+            self.sweep(now);
+        }
+        let adjusted = self.adjusting_is_due(now) && self.adjust(now);
+        let switched = self.switching_is_due(now) && self.switch(now);
+        if adjusted || switched {
+            self.rebuild(now);
+        }
+        // Another thread may have been through here since the view was found out of date.
+        if !self.is_current(&self.eligible.load(), now) {
+            self.rebuild(now);
+        }
+        View { view: self.eligible.load(), in_doubt: false }
+    }
+
+    pub(crate) fn rebuild(&self, now: Nanos) {
+        for member in &self.members {
+            let breaker = member.destination().breaker();
+            if member.destination().aside().lapse(now) {
+                self.registry.noted(now, member.destination(), EventKind::FailedBack, "the hold is over");
+            }
+            if breaker.phase(now) == Phase::Probation && breaker.announce_probation() {
+                self.registry.noted(now, member.destination(), EventKind::Probation, "time is up");
+            }
+        }
+        self.eligible.store(Some(Arc::new(Eligible::build(self, now))));
+    }
+}

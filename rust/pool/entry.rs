@@ -1,0 +1,153 @@
+//! A member as a pick meets it: what of it changes between views is read live, what does not lies beside that.
+
+use std::sync::Arc;
+
+use crate::balance::{Candidate, Seat};
+use crate::pool::bound::Bound;
+use crate::pool::breaker::ramp;
+use crate::pool::destination::{Destination, Health};
+use crate::pool::hot::{Hot, Slot};
+use crate::pool::status::Status;
+use crate::pool::{Nanos, Pool, Request};
+
+/// A member in a list, on one cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Entry {
+    slot: Slot,
+    destination: Arc<Destination>,
+    pub(crate) member: u32,
+    weight: u32,
+    cap: u32,
+    /// 1 healthy, 0.5 degraded.
+    health: f32,
+    /// Slow start: since when, and how long; 0: none.
+    ramp_from: Nanos,
+    ramp_window: Nanos,
+    /// Whether it is used whatever its fitness.
+    panic: bool,
+}
+
+/// What a pick asks of an entry.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) request: &'a Request<'a>,
+    pub(crate) now: Nanos,
+    /// Set where the view is out of date: the pool whose members' live state has the last word.
+    pub(crate) doubt: Option<&'a Pool>,
+    /// Set where the pool's load is bounded.
+    pub(crate) bound: Option<&'a Bound>,
+}
+
+impl Ask<'_> {
+    /// Whether all that counts is room: the usual case.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.request.exclude.is_empty() && self.doubt.is_none()
+    }
+}
+
+#[cfg(not(feature = "model"))]
+const _: () = assert!(size_of::<Entry>() == 64);
+
+impl Entry {
+    pub(crate) fn of(pool: &Pool, index: usize, panic: bool, now: Nanos) -> Self {
+        let (member, failover) = (&pool.members()[index], pool.failover());
+        let destination = Arc::clone(member.destination());
+        let window = failover.slow_start;
+        let returned = destination.returned_at(failover.eject);
+        let ramp = returned.filter(|at| at.saturating_add(window) > now);
+        let degraded = failover.health && destination.health() == Health::Degraded;
+        Self {
+            member: index as u32,
+            weight: if pool.policy().uses_weights() { member.share() } else { 1 },
+            cap: member.cap,
+            health: if degraded { 0.5 } else { 1.0 },
+            ramp_from: ramp.unwrap_or(0),
+            ramp_window: if ramp.is_some() { window } else { 0 },
+            panic,
+            slot: destination.slot().clone(),
+            destination,
+        }
+    }
+
+    pub(crate) fn seat(&self) -> Seat {
+        Seat { weight: self.weight, salt: self.destination.salt() }
+    }
+
+    /// Whether it has room at any time that the view is valid.
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.cap == u32::MAX && self.ramp_window == 0
+    }
+
+    #[inline]
+    pub(crate) fn hot(&self) -> &Hot {
+        self.slot.get()
+    }
+
+    #[inline]
+    fn cap_at(&self, now: Nanos) -> u32 {
+        if self.cap == u32::MAX || self.ramp_window == 0 {
+            return self.cap;
+        }
+        ((self.cap as f32 * self.ramp(now)) as u32).max(1)
+    }
+
+    /// Whether it is below its cap.
+    #[inline]
+    pub(crate) fn has_room(&self, now: Nanos) -> bool {
+        self.cap == u32::MAX || self.hot().in_flight() < self.cap_at(now)
+    }
+
+    /// Whether the request does not exclude it, and it is still fit where that is in doubt.
+    pub(crate) fn is_allowed(&self, ask: &Ask<'_>) -> bool {
+        !ask.request.excludes(self.destination.id()) && ask.doubt.is_none_or(|pool| self.is_still_fit(pool, ask.now))
+    }
+
+    #[cold]
+    fn is_still_fit(&self, pool: &Pool, now: Nanos) -> bool {
+        let status = Status::of(&pool.members()[self.member as usize], pool.failover(), now);
+        status.is_fit() || self.panic && status.counts()
+    }
+
+    #[inline]
+    pub(crate) fn hold(&self, now: Nanos) -> bool {
+        self.hot().hold(self.cap_at(now))
+    }
+
+    /// Lets go of what was just held.
+    pub(crate) fn release(&self) {
+        self.hot().release();
+    }
+}
+
+impl Candidate for Entry {
+    #[inline]
+    fn weight(&self) -> u32 {
+        self.weight
+    }
+    #[inline]
+    fn in_flight(&self) -> u32 {
+        self.hot().in_flight()
+    }
+    #[inline]
+    fn latency(&self, now: Nanos) -> Option<f32> {
+        self.hot().latency().at(now)
+    }
+    #[inline]
+    fn latency_under_load(&self, now: Nanos) -> Option<f32> {
+        self.destination.latency_under_load(now)
+    }
+    #[inline]
+    fn success(&self, now: Nanos) -> f32 {
+        self.hot().failures().success_at(now)
+    }
+    #[inline]
+    fn health(&self) -> f32 {
+        self.health
+    }
+    #[inline]
+    fn ramp(&self, now: Nanos) -> f32 {
+        if self.ramp_window == 0 { 1.0 } else { ramp(self.ramp_from, self.ramp_window, now) }
+    }
+}
