@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import ExitStack
 from io import FileIO
@@ -32,7 +33,7 @@ def run(
             "--dead-letters",
             "--spool",
             metavar="FILE",
-            help="Adds every message given up on to this file, as JSON lines.",
+            help="Moves every message given up on to this file, as JSON lines; with an outbox, earlier runs' too.",
         ),
     ] = None,
     rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="Messages a second, at most.")] = None,
@@ -54,7 +55,8 @@ def run(
     """Routes and delivers messages, and shows what became of every one.
 
     A line that is no message is named with its number, counted as rejected, and the rest goes on. Ctrl-C or SIGTERM
-    stops reading, settles what is in flight and prints the summary; a second one does not wait.
+    stops reading, settles what is in flight and prints the summary; a second one does not wait. What an outbox has left
+    over from earlier runs is settled too; dead letters stay in it, for turnout dlq, unless --dead-letters names a file.
 
     Exit code 0: everything was delivered. 1: something was rejected, dead-lettered, expired, kept or is still waiting.
     """
@@ -83,9 +85,18 @@ def run(
 
 def _opened(path: Path) -> FileIO:
     try:
-        return path.open("ab", buffering=0)
+        file = path.open("ab", buffering=0)
+        if path.is_file() and path.stat().st_size and _last_byte(path) != b"\n":
+            file.write(b"\n")  # a kill cut off the last line
+        return file
     except (OSError, ValueError) as error:
         fail(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}")
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1)
 
 
 async def _run(router: Router, reader: LineReader, pace: Pace, watching: Watcher, letters: FileIO | None) -> Summary:

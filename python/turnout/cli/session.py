@@ -7,7 +7,6 @@ accepted, and one that was handed over is waited for. So there is no message who
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import time
 from collections import Counter
@@ -18,10 +17,11 @@ from io import FileIO
 from itertools import pairwise
 from typing import Any
 
-from ..delivery import DeadLetter, Delivery
+from ..delivery import Delivery
 from ..errors import DeliveryError, MessageError
 from ..router import Router
 from .feed import Feed
+from .letters import Letters
 from .ndjson import Line, LineReader
 from .progress import Watcher
 
@@ -30,8 +30,6 @@ _TICK_S = 0.1
 _WINDOW = 2
 """Messages handed over for each that the router settles at once: some wait, for the urgent to overtake, but none so
 long that its time runs out waiting."""
-_NAMED_LETTERS = 20
-"""Dead letters that are told one by one; the rest are in the summary's counts, and in the file if there is one."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,10 @@ class Session:
         """``dead_letters``: where a message that was given up on is written, as one line of JSON; a file
         without a buffer, so that what is written is there whatever happens next."""
         self._router, self._reader, self._pace, self._watcher = router, reader, pace, watcher
-        self._dead_letters = dead_letters
-        self._letters_full = False
+        durable = router.config.outbox is not None
+        self._letters = Letters(
+            router.dead_letters, watcher, dead_letters, durable=durable, on_trouble=self._letters_in_trouble
+        )
         self._slots = asyncio.Semaphore(pace.concurrency * _WINDOW)
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading: asyncio.Task[None] | None = None
@@ -64,7 +64,6 @@ class Session:
         self._hurry = asyncio.Event()
         self._failure: BaseException | None = None
         self._lines: dict[int, int] = {}  # line by identity of the message, of those handed over and not settled
-        self._named = 0
         self.handed_over = 0
         """Messages given to the router."""
         self.rejected = 0
@@ -79,20 +78,25 @@ class Session:
         """Why the run ended before its input did, if not by a signal: it cannot be read, or letters not be written."""
 
     async def run(self) -> None:
-        """Until the input ends or a signal comes, and all in flight is settled; closes the router."""
+        """Until the input ends or a signal comes, and all in flight is settled, what an outbox had left over included;
+        closes the router."""
         await self._router.start()
         self._watcher.start()
+        self._letters.start()
         ticking = asyncio.create_task(self._tick())
         self._reading = asyncio.create_task(self._read())
         try:
             with _signals(self._on_signal):
                 await asyncio.wait([self._reading])
                 await self._settled()
+                self._letters.look(self._line_of)
+                await self._letters.written()  # while the outbox is open, to be told what it need not keep
                 await self._router.close(drain=0)
-                await self._all_done()  # what was not settled is a dead letter now
+                await self._all_done()  # what was not settled is a dead letter now, or kept in the outbox
         finally:
             ticking.cancel()
-            self._take_letters()
+            self._letters.look(self._line_of)
+            await self._letters.written()
             self._watcher.close()
         if not self._reading.cancelled() and (error := self._reading.exception()):
             raise error
@@ -142,15 +146,24 @@ class Session:
     async def _deliver(self, line: Line, message: dict[str, Any]) -> None:
         self._lines[id(message)] = line.number
         try:
+            await self._letters.room()
             delivery = await self._router.dispatch(message)
         except (MessageError, DeliveryError) as error:  # not accepted
             self._reject(line, str(error))
+            if self._letters.full and self.trouble is None:
+                self._in_trouble(
+                    "as many dead letters are kept as may be: see turnout dlq, or name --dead-letters FILE"
+                )
+                self._stop()
         else:
             self.routed[delivery.stage, delivery.rule] += 1
             self.failovers += _failovers(delivery)
         finally:
-            self._take_letters()
+            self._letters.look(self._line_of)
             del self._lines[id(message)]
+
+    def _line_of(self, message: object) -> int | None:
+        return self._lines.get(id(message))
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._slots.release()
@@ -165,44 +178,25 @@ class Session:
         self.rejected += 1
         self._watcher.note(f"line {line.number}: rejected: {problem}")
 
-    def _take_letters(self) -> None:
-        """Empties the router's store of dead letters, which would otherwise accept nothing more once it is full."""
-        for letter in self._router.dead_letters.take():
-            line = self._lines.get(id(letter.message))
-            if self._named < _NAMED_LETTERS:
-                self._named += 1
-                self._watcher.note(_told(letter, line))
-                if self._named == _NAMED_LETTERS:
-                    self._watcher.note("further dead letters are not named here")
-            self._keep({"line": line, **letter.as_dict()})
-
-    def _keep(self, letter: dict[str, Any]) -> None:
-        """Writes a letter to the file, if there is one; where that fails it ends the run, and they are told in full."""
-        if self._dead_letters is None:
-            return
-        text = json.dumps(letter, ensure_ascii=False, separators=(",", ":"), default=str)
-        try:
-            if not self._letters_full:
-                rest = memoryview(text.encode() + b"\n")
-                while rest:
-                    rest = rest[self._dead_letters.write(rest) :]
-                return
-        except OSError as error:
-            self._letters_full = True
-            self._in_trouble(f"dead letters cannot be written: {error.strerror or error}; they follow here instead")
-            self._stop()
-        self._watcher.note(text)
+    def _letters_in_trouble(self, why: str) -> None:
+        self._in_trouble(why)
+        self._stop()
 
     def _in_trouble(self, why: str) -> None:
         self.trouble = why
         self._watcher.note(why)
 
     async def _settled(self) -> None:
-        """Waits for what is in flight: as long as it takes, but after a signal only until the drain or a second one."""
-        ends = [asyncio.create_task(wait()) for wait in (self._all_done, self._drained, self._hurry.wait)]
+        """Waits for what is in flight or left over: as long as it takes, but after a signal only until the drain or a
+        second one."""
+        ends = [asyncio.create_task(wait()) for wait in (self._all_settled, self._drained, self._hurry.wait)]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for end in ends:
             end.cancel()
+
+    async def _all_settled(self) -> None:
+        await self._all_done()
+        await self._router.join()
 
     async def _all_done(self) -> None:
         while self._tasks:
@@ -216,6 +210,7 @@ class Session:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
+            self._letters.look(self._line_of)  # those of messages left over, which nobody here waits for
             ledger = self._router.ledger
             counts = {
                 "accepted": ledger.accepted, "delivered": ledger.delivered, "waiting": ledger.waiting,
@@ -229,13 +224,6 @@ def _failovers(delivery: Delivery) -> int:
     """Attempts on another destination than the attempt before, branch by branch."""
     chains = [branch.attempts for branch in delivery.branches] or [delivery.attempts]
     return sum(before.destination != after.destination for chain in chains for before, after in pairwise(chain))
-
-
-def _told(letter: DeadLetter, line: int | None) -> str:
-    """A dead letter in a line for people."""
-    place = f"{letter.id}" if line is None else f"line {line}, {letter.id}"
-    what = f"not delivered to {letter.pool}, though elsewhere" if letter.partial else letter.status.replace("_", "-")
-    return f"{place}: {what}: {letter.reason}: {letter.detail}"
 
 
 @contextmanager

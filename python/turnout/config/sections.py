@@ -302,8 +302,9 @@ class DeadLetterConfig(Model):
         default=100_000,
         ge=0,
         le=100_000_000,
-        description="Dead letters kept in memory; while there are as many, nothing new is accepted. "
-        "0: they are counted, not kept.",
+        description="Dead letters kept in memory, and with an outbox on disk too, those of earlier runs among them; "
+        "while there are as many, nothing new is accepted. What was accepted before still finds room beyond it. "
+        "0: none is kept, only counted, on disk neither.",
     )
 
 

@@ -57,8 +57,8 @@ def decode(body: bytes) -> Any:
 
 
 def encode_letter(letter: DeadLetter) -> bytes:
-    """A dead letter as bytes. Answers of transports that JSON has no word for become text."""
-    record = {field.name: getattr(letter, field.name) for field in dataclasses.fields(letter)}
+    """A dead letter as bytes, without its number. Answers of transports that JSON has no word for become text."""
+    record = {field.name: getattr(letter, field.name) for field in dataclasses.fields(letter) if field.name != "number"}
     record["message"] = base64.b64encode(encode(letter.message)).decode()
     for name in ("attempts", "branches"):
         record[name] = [dataclasses.asdict(part) for part in record[name]]

@@ -156,3 +156,5 @@ class DeadLetter(Report):
     """When it was given up on, in Unix seconds."""
     elapsed: float
     """Seconds from acceptance until then."""
+    number: int = 0
+    """Of the letter, counted from 1 by its store; 0 until it is kept there."""
