@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -112,9 +113,23 @@ def nats_server(directory: Path) -> Server:
     return Server(command, port, directory)
 
 
+def mail_server(directory: Path) -> Server:
+    """Of aiosmtpd; it notes the ids of mails in ``directory / "log"``."""
+    port = free_port()
+    child = Path(__file__).with_name("mail_child.py")
+    return Server([sys.executable, str(child), str(directory / "log"), str(port)], port, directory)
+
+
+RABBITMQ_LARGEST = 4 * 2**20
+"""Bytes of a message at most; as it comes, more than a test wants to send."""
+
+
 def rabbitmq_server(directory: Path) -> Server:
     port, distribution = free_port(), free_port()
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "rabbitmq.conf").write_text(f"max_message_size = {RABBITMQ_LARGEST}\n")
     environment = {
+        "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
         "RABBITMQ_NODENAME": f"turnout{port}@localhost",
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODE_PORT": str(port),

@@ -14,8 +14,9 @@ from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import ChannelPreconditionFailed
 
 from broker_support import survives_a_restart
-from servers import Server, rabbitmq_server
+from servers import RABBITMQ_LARGEST, Server, rabbitmq_server
 from transport_support import made, refusal, send
+from turnout.errors import DeliveryError
 from turnout.testing import Received, TransportCase, checks_for
 from turnout.testing.conformance import Check, Fault
 from turnout.transports import Transport
@@ -58,11 +59,12 @@ async def taken(server: Server, queue: str) -> list[Received]:
 
 
 class AmqpCase(TransportCase):
-    faults = frozenset({"retryable", "overloaded", "hanging"})
+    faults = frozenset({"retryable", "overloaded", "permanent", "hanging"})
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._queue = next(_names)
+        self._least = 0
 
     async def __aenter__(self) -> TransportCase:
         await declare(self._server, self._queue)
@@ -75,6 +77,9 @@ class AmqpCase(TransportCase):
     def header(self, message_id: str) -> str:
         return header_id(message_id)
 
+    def message(self, number: int, size: int = 0) -> dict[str, Any]:
+        return super().message(number, max(size, self._least))
+
     async def received(self) -> list[Received]:
         self._found += await taken(self._server, self._queue)
         return self._found
@@ -86,6 +91,8 @@ class AmqpCase(TransportCase):
             case "overloaded":
                 await self._queue_deleted()
                 await declare(self._server, self._queue, **{"x-max-length": 0, "x-overflow": "reject-publish"})
+            case "permanent":
+                self._least = RABBITMQ_LARGEST
             case "hanging":
                 self._server.pause()
 
@@ -96,6 +103,7 @@ class AmqpCase(TransportCase):
 
     async def recover(self) -> None:
         self._server.go_on()
+        self._least = 0
         await self._queue_deleted_if_limited()
         await declare(self._server, self._queue)
 
@@ -116,6 +124,20 @@ async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted
     await declare(server, queue)
     destination = {"url": url(server), "options": {"routing_key": queue}}
     await survives_a_restart(server, destination, lambda: taken(server, queue))
+
+
+async def test_what_is_too_large_for_the_server_is_at_fault_alone(server: Server) -> None:
+    queue = next(_names)
+    await declare(server, queue)
+    transport = made(url(server), routing_key=queue)
+    sizes = [3, RABBITMQ_LARGEST, 3, RABBITMQ_LARGEST // 2, 3]
+    sends = (send(transport, {"x": "y" * size}, str(number)) for number, size in enumerate(sizes))
+    answers = await asyncio.gather(*sends, return_exceptions=True)
+    at_fault = [isinstance(answer, DeliveryError) and not answer.retryable for answer in answers]
+    assert at_fault == [False, True, False, False, False]
+    await send(transport, {}, "next")
+    await transport.close()
+    assert "next" in {one.id for one in await taken(server, queue)}
 
 
 async def test_what_no_queue_wants_comes_back(server: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -12,7 +13,7 @@ import redis.asyncio
 from broker_support import survives_a_restart
 from servers import Server, redis_server
 from transport_support import made, refusal, send
-from turnout.errors import ConfigError
+from turnout.errors import ConfigError, DeliveryError
 from turnout.testing import Received, TransportCase, checks_for
 from turnout.testing.conformance import Check, Fault
 from turnout.transports import Transport
@@ -42,10 +43,14 @@ async def entries(server: Server) -> list[Received]:
 
 
 class RedisCase(TransportCase):
-    faults = frozenset({"retryable", "overloaded", "hanging"})
+    faults = frozenset({"retryable", "overloaded", "permanent", "hanging"})
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._least = 0
+
+    def message(self, number: int, size: int = 0) -> dict[str, Any]:
+        return super().message(number, max(size, self._least))
 
     def transport(self) -> Transport:
         return stream(self._server)
@@ -59,6 +64,9 @@ class RedisCase(TransportCase):
                 self._server.kill()
             case "overloaded":
                 await told(self._server, "CONFIG", "SET", "maxmemory", "1")
+            case "permanent":
+                await told(self._server, "CONFIG", "SET", "proto-max-bulk-len", str(2**20))
+                self._least = 2**20
             case "hanging":
                 self._server.pause()
 
@@ -67,6 +75,7 @@ class RedisCase(TransportCase):
             self._server.start()
         self._server.go_on()
         await told(self._server, "CONFIG", "SET", "maxmemory", "0")
+        self._least = 0
 
 
 @pytest.mark.parametrize("check", checks_for(RedisCase), ids=str)
@@ -94,6 +103,26 @@ async def test_the_stream_is_kept_short_where_that_is_asked(server: Server) -> N
     await asyncio.gather(*(send(transport, {"n": number}) for number in range(2000)))
     await transport.close()
     assert len(await entries(server)) < 400
+
+
+async def test_what_is_too_large_for_the_server_takes_nothing_else_with_it(server: Server) -> None:
+    await told(server, "CONFIG", "SET", "proto-max-bulk-len", str(2**21))
+    transport = stream(server)
+    sizes = [3, 3 * 2**20, 3, 2**20]
+    sends = (send(transport, {"x": "y" * size}, str(number)) for number, size in enumerate(sizes))
+    answers = await asyncio.gather(*sends, return_exceptions=True)
+    await transport.close()
+    kinds = [isinstance(answer, DeliveryError) and answer.kind for answer in answers]
+    assert kinds == [False, "too_large", False, False]
+    assert {one.id for one in await entries(server)} == {"0", "2", "3"}
+
+
+async def test_a_server_that_does_not_tell_its_limits_is_sent_large_messages_too(server: Server) -> None:
+    await told(server, "ACL", "SETUSER", "writer", "on", "nopass", "~*", "+@all", "-config")
+    transport = made(f"redis://writer:x@127.0.0.1:{server.port}/0", stream="orders")
+    await send(transport, {"x": "y" * 2**21})
+    await transport.close()
+    assert len(await entries(server)) == 1
 
 
 async def test_what_the_destination_is_at_fault_for_may_be_taken_by_another(server: Server) -> None:

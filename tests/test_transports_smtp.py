@@ -17,10 +17,12 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 
+import servers
+from broker_support import survives_a_restart
 from servers import free_port
 from transport_support import made, refusal, send
 from turnout.errors import ConfigError
-from turnout.testing import Received, TransportCase, checks_for
+from turnout.testing import Received, TransportCase, checks_for, read_log
 from turnout.testing.conformance import Check, Fault
 from turnout.transports import Transport
 from turnout.transports.encoding import header_id
@@ -115,6 +117,21 @@ class SmtpCase(TransportCase):
 @pytest.mark.parametrize("check", checks_for(SmtpCase), ids=str)
 async def test_mail_conforms(check: Check) -> None:
     await check(SmtpCase())
+
+
+async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted(tmp_path: Path) -> None:
+    server = servers.mail_server(tmp_path / "mail")
+    server.start()
+    log = tmp_path / "mail" / "log"
+
+    async def received() -> list[Received]:
+        return [Received(noted.id, b"") for noted in read_log(log)]
+
+    destination = {"url": f"smtp://127.0.0.1:{server.port}", "options": {**ADDRESSES, "starttls": False}}
+    try:
+        await survives_a_restart(server, destination, received, count=400)
+    finally:
+        server.kill()
 
 
 @pytest.fixture

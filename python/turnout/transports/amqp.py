@@ -15,6 +15,7 @@ destination, so another may take it.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -36,6 +37,8 @@ _LONGEST_ID: Final = 255
 """Bytes of a short string in AMQP."""
 _LONGEST_EXPIRATION: Final = 4_294_967.0
 """Seconds: RabbitMQ refuses more than 2^32 - 1 milliseconds."""
+_LIMIT: Final = re.compile(r"larger than (?:configured )?max size (\d+)")
+"""How RabbitMQ tells its limit, of old and new versions."""
 
 _Made = tuple[AbstractConnection, AbstractChannel, AbstractExchange]
 
@@ -84,8 +87,9 @@ class AmqpTransport:
         if len(name) > _LONGEST_ID:
             headers["x-message-id"] = name
         left = None if expires is None else min(max(expires - time.time(), 0.0), _LONGEST_EXPIRATION)
+        body = body_of(message, options.body)
         publishing = aio_pika.Message(
-            body_of(message, options.body),
+            body,
             content_type="application/json" if options.body == "message" else "application/octet-stream",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
             message_id=name[:_LONGEST_ID],
@@ -101,7 +105,7 @@ class AmqpTransport:
             except (AMQPError, OSError, RuntimeError) as error:
                 if not isinstance(error, (PublishError, NotTakenError)):
                     self._connection.drop(made)
-                raise _judged(error) from error
+                raise _judged(error, len(body)) from error
 
     async def close(self) -> None:
         """See :meth:`Transport.close`."""
@@ -119,12 +123,16 @@ class AmqpTransport:
         return connection, channel, exchange
 
 
-def _judged(error: Any) -> DeliveryError:
+def _judged(error: Any, size: int) -> DeliveryError:
+    """What an error means for a message of so many bytes. The broker closes the channel on one that is too large, so
+    everyone who waits for a confirm on it hears of that."""
     said = describe(error)
     if isinstance(error, PublishError):
         return DeliveryError("unroutable", "no queue takes what has this routing key")
     if isinstance(error, NotTakenError):
         return DeliveryError("overloaded", "the broker does not take it, as where a queue is full", retry_after=_PAUSE)
-    if isinstance(error, ChannelPreconditionFailed) and "size" in said:
-        return DeliveryError("too_large", said, retryable=False)
+    if isinstance(error, ChannelPreconditionFailed) and (limit := _LIMIT.search(said)) is not None:
+        if size > int(limit[1]):
+            return DeliveryError("too_large", said, retryable=False)
+        return DeliveryError("connection", "the broker closed the channel because of another message")
     return DeliveryError("refused" if isinstance(error, ChannelClosed) else "connection", said)

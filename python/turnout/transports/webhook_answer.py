@@ -6,7 +6,7 @@ Classes of answers:
 - 400, 405, 406, 409, 411, 413, 414, 415, 422, 431: the message is at fault; it is not tried again.
 - 410, and any failure with the header ``webhook-delivery: abort-message`` (Svix): the receiver wants no further attempt
   at this message; it is not tried again either, here or elsewhere.
-- 429, and 503 that says when to come back: overloaded, until then, a minute at most; 429 alone: for a second.
+- 429, and 503 that says when to come back: overloaded, until then, an hour at most; 429 alone: for a second.
 - Everything else (redirects, 401, 403, 404, 5xx, no answer): this destination failed; another may take it.
 
 The header ``endpoint-load-metrics`` (ORCA, in its forms TEXT and JSON) of a delivered message tells the utilisation:
@@ -25,8 +25,8 @@ from typing import Final, NamedTuple
 from ..errors import DeliveryError
 
 _AT_FAULT: Final = frozenset({400, 405, 406, 409, 410, 411, 413, 414, 415, 422, 431})
-_LONGEST_PAUSE: Final = 60.0
-"""Seconds a destination may ask to be left alone; one that says a year is tried again after these."""
+_LONGEST_PAUSE: Final = 3600.0
+"""Seconds a destination may ask to be left alone: quotas are told by the hour; one that says a year is tried again."""
 _PAUSE: Final = 1.0
 """Seconds a destination is left alone that says it is overloaded and not for how long."""
 _ERROR_TEXT: Final = 200
@@ -60,7 +60,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> DeliveryErr
 def pause(retry_after: str | None, now: float) -> float | None:
     """Seconds that a ``Retry-After`` asks for, given as such or as a date (RFC 9110, 10.2.3); None if it says nothing.
 
-    ``now``: Unix seconds. At least 0, at most a minute.
+    ``now``: Unix seconds. At least 0, at most an hour.
     """
     if retry_after is None:
         return None
