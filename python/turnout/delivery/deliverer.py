@@ -39,6 +39,7 @@ from .limits import TimeIsUpError
 from .outbox import Outbox
 from .outbox_codec import decode
 from .records import DeadLetter, Delivery, Reason
+from .redrives import redriven
 from .settings import DeliverySettings
 from .settlement import delivery_of, letters_of
 
@@ -91,6 +92,7 @@ class Deliverer:
         self._room: Lanes[Job] = Lanes(settings.concurrency + settings.max_waiting, lambda: None)
         rng = random.Random(seed)  # noqa: S311 - jitter
         self._attempts = Attempts(core, settings, transports, self._turns, self._counts, rng)
+        self.dead_letters.on_redrive = self._redrive
         self._outbox = None if settings.outbox is None else Outbox(settings.outbox)
         if self._outbox is not None:
             self._attempts.on_failure = self._outbox.tried
@@ -322,6 +324,22 @@ class Deliverer:
             self._turns.queue(job.priority, job.number, job)
         return True
 
+    async def _redrive(self, letter: DeadLetter, to: str | None) -> None:
+        """Accepts the message of a dead letter anew. While it is being written, the letter is still in the outbox."""
+        if to is not None:
+            try:
+                self._redirected(letter.message, to)
+            except NoRouteError as error:
+                raise ConfigError(str(error)) from None
+        if not self._open or not self._accepting:
+            raise _closed()
+        self._brought += 1
+        job = redriven(letter, to, self._brought)
+        await self._enter(job)
+        if self._outbox is not None:
+            self._outbox.taken([job.letter])
+        self._turns.queue(job.priority, job.number, job)
+
     async def _wait_for_room(self, job: Job) -> None:
         try:
             await self._room.take(job.priority, job.number)
@@ -413,8 +431,10 @@ class Deliverer:
             job.failed(*self._out_of_time("before its turn came"))
             return None
         try:
-            if self._decide is not None and self.settings.custom_rules:
-                plan: Plan = await self._attempts.limits.within(job.deadline, self._decide(job.message))
+            if job.redrive is not None and job.redrive.target is not None:
+                plan = self._redirected(job.message, job.redrive.target)
+            elif self._decide is not None and self.settings.custom_rules:
+                plan = await self._attempts.limits.within(job.deadline, self._decide(job.message))
             else:
                 plan = self._core._plan(job.message)
         except (NoRouteError, MessageError, AccessDeniedError) as error:
@@ -431,6 +451,18 @@ class Deliverer:
             source = "the default" if plan.rule is None else f"rule {plan.rule!r}"
             job.failed("dead_letter", f"{source} says dead_letter")
             return None
+        return plan
+
+    def _redirected(self, message: object, target: str) -> Plan:
+        """The plan of a redrive that named its target.
+
+        Raises:
+            NoRouteError: it is not there: a reload took it away, or the redrive was for another configuration.
+        """
+        try:
+            plan: Plan = self._core._plan_to(message, target, "redrive")
+        except ConfigError:
+            raise NoRouteError(f"redriven to {target!r}, which is no pool and no destination") from None
         return plan
 
     def _out_of_time(self, when: str) -> tuple[Reason, str]:
@@ -510,7 +542,7 @@ class Deliverer:
             kept = letters if self.settings.max_kept else ()
             numbers = self._outbox.end(job, delivered=delivery.delivered, letters=kept) or numbers
         for letter, number in zip(letters, numbers, strict=True):
-            self._counts.partial += letter.partial
+            self._counts.partial += letter.partial and delivery.delivered
             self._counts.reasons[letter.reason] = self._counts.reasons.get(letter.reason, 0) + 1
             self.dead_letters.add(letter, number)
         for waiter in job.waiters:

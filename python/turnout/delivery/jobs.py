@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .records import Attempt, Branch, Delivery, Reason, Status
 
 if TYPE_CHECKING:
     from .._core import Plan
+
+
+class Redrive(NamedTuple):
+    """What a message carries that was a dead letter before."""
+
+    times: int
+    """How often it was redriven, this time included."""
+    target: str | None = None
+    """The pool or destination it goes to; None: routing says."""
+    branch: str | None = None
+    """Of a letter that was partial: its pool, the only one that does not have the message."""
 
 
 class Turn:
@@ -32,9 +43,11 @@ class Job(Turn):
         "detail",
         "expires",
         "id",
+        "letter",
         "message",
         "plan",
         "reason",
+        "redrive",
         "runs",
         "seq",
         "started",
@@ -54,7 +67,11 @@ class Job(Turn):
         self.tried = 0
         """Attempts made in earlier runs of the process."""
         self.took: frozenset[str] = frozenset()
-        """Pools that have it from an earlier run, where the route's mode is ``all``."""
+        """Pools that have it from an earlier run or before a redrive, where the route's mode is ``all``."""
+        self.redrive: Redrive | None = None
+        """Set if it was a dead letter before."""
+        self.letter = 0
+        """The number of that letter in the outbox, which forgets it when the message is on disk; 0 if there is none."""
         self.waiters: list[asyncio.Future[Delivery]] = []
         """Those who brought a message of the same id meanwhile."""
         self.started = 0.0
@@ -73,7 +90,7 @@ class Job(Turn):
     def branches(self, plan: Plan, *, parallel: bool) -> list[Run]:
         """Makes the runs of a plan with mode ``all``; those that are to be made, the first of them in the job's turn.
 
-        A pool that took the message in an earlier run of the process has delivered it.
+        A pool that took the message before has delivered it.
         """
         missing: list[Run] = []
         for index, pool in enumerate(plan.pools):

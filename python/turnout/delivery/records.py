@@ -96,7 +96,7 @@ class Delivery(Report):
     rule: str | None
     """Id of the rule that matched, if one did."""
     stage: str | None
-    """The stage that decided; None if none did."""
+    """The stage that decided; ``redrive`` where a redrive named the target; None if none did."""
     pool: str | None
     """The pool that took it (mode ``all``: the first that did); None if none did."""
     destination: str | None
@@ -150,7 +150,7 @@ class DeadLetter(Report):
     branches: tuple[Branch, ...]
     """Mode ``all``: what became of it in each pool; some may have delivered it."""
     partial: bool
-    """Whether the message counts as delivered, and only its branch to :attr:`pool` failed."""
+    """Whether the message counts as delivered, and only its branch to :attr:`pool` failed; now, or before a redrive."""
     priority: int
     at: float
     """When it was given up on, in Unix seconds."""
@@ -158,3 +158,7 @@ class DeadLetter(Report):
     """Seconds from acceptance until then."""
     number: int = 0
     """Of the letter, counted from 1 by its store; 0 until it is kept there."""
+    tried: int = 0
+    """Attempts in all, those before restarts and redrives included; of the branch that had most."""
+    redriven: int = 0
+    """How often it was redriven before, and failed again."""

@@ -6,7 +6,7 @@ import dataclasses
 import time
 
 from .jobs import Job, Run
-from .records import DeadLetter, Delivery, Reason, Status
+from .records import Attempt, DeadLetter, Delivery, Reason, Status
 
 
 def delivery_of(job: Job, elapsed: float, *, outbox: bool) -> Delivery:
@@ -22,6 +22,8 @@ def delivery_of(job: Job, elapsed: float, *, outbox: bool) -> Delivery:
 def _ended(job: Job, elapsed: float) -> Delivery:
     plan, runs = job.plan, job.runs
     rule, stage = (None, None) if plan is None else (plan.rule, plan.stage)
+    if job.redrive is not None and job.redrive.target is not None:
+        rule, stage = None, "redrive"
     if len(runs) == 1 and runs[0].index is None:
         run = runs[0]
         return Delivery(
@@ -55,6 +57,7 @@ def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
     at = time.time()
     if delivery.status == "kept":
         return []
+    redriven, lost_branch = (0, None) if job.redrive is None else (job.redrive.times, job.redrive.branch)
     if delivery.status != "delivered":
         pools = job.plan.pools if job.plan is not None else ()
         return [
@@ -66,13 +69,15 @@ def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
                 detail=delivery.detail or "",
                 rule=delivery.rule,
                 stage=delivery.stage,
-                pool=pools[0] if len(pools) == 1 else None,
+                pool=lost_branch or (pools[0] if len(pools) == 1 else None),
                 attempts=delivery.attempts,
                 branches=delivery.branches,
-                partial=False,
+                partial=lost_branch is not None,
                 priority=job.priority,
                 at=at,
                 elapsed=delivery.elapsed,
+                tried=job.tried + _most(delivery.attempts),
+                redriven=redriven,
             )
         ]
     return [
@@ -91,10 +96,16 @@ def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
             priority=job.priority,
             at=at,
             elapsed=delivery.elapsed,
+            tried=job.tried + _most(branch.attempts),
+            redriven=redriven,
         )
         for branch in delivery.branches
         if branch.status != "delivered" and branch.status != "kept"
     ]
+
+
+def _most(attempts: tuple[Attempt, ...]) -> int:
+    return max((attempt.number for attempt in attempts), default=0)
 
 
 def _common_reason(failed: list[Run]) -> Reason:
