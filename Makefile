@@ -31,9 +31,10 @@ test-python: .venv/built
 
 ## test-services: installs the servers that the tests of transports start, by apt on Debian
 test-services:
-	command -v redis-server && command -v nats-server && command -v rabbitmq-server || { apt-get update -qq && \
+	PATH="$$PATH:/usr/sbin"; command -v redis-server && command -v nats-server && command -v rabbitmq-server && \
+		command -v mosquitto || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
-		redis-server nats-server rabbitmq-server; }
+		redis-server nats-server rabbitmq-server mosquitto; }
 
 ## torture: nothing accepted is lost in 1,000 kills of a process with an outbox
 torture: .venv/built

@@ -113,6 +113,17 @@ def nats_server(directory: Path) -> Server:
     return Server(command, port, directory)
 
 
+def mosquitto(directory: Path, *lines: str) -> Server:
+    """``lines``: of its configuration, besides those that make it listen."""
+    port = free_port()
+    directory.mkdir(parents=True, exist_ok=True)
+    given = [
+        f"listener {port} 127.0.0.1", "user root", "allow_anonymous true", "max_queued_messages 0", *lines,
+    ]  # fmt: skip
+    (directory / "mosquitto.conf").write_text("\n".join(given) + "\n")
+    return Server([program("mosquitto"), "-c", str(directory / "mosquitto.conf")], port, directory)
+
+
 def mail_server(directory: Path) -> Server:
     """Of aiosmtpd; it notes the ids of mails in ``directory / "log"``."""
     port = free_port()

@@ -13,13 +13,13 @@ from turnout.transports.connection import Connection
 class Fake:
     """A client that connects as told."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float = 5.0) -> None:
         self.made: list[int] = []
         self.left: list[int] = []
         self.error: Exception | None = None
         self.alive = True
         self.connection = Connection(
-            self._connect, self._leave, lambda client: self.alive, timeout=5.0, broken=(OSError,)
+            self._connect, self._leave, lambda client: self.alive, timeout=timeout, broken=(OSError,)
         )
 
     async def _connect(self) -> int:
@@ -75,6 +75,23 @@ async def test_a_connection_that_broke_is_made_anew_and_let_go() -> None:
     fake.alive = True
     await fake.connection.close()
     assert fake.left == [0, 1]
+
+
+async def test_a_connection_is_let_go_after_a_silence_and_not_by_who_was_in_a_hurry() -> None:
+    fake = Fake(timeout=0.2)
+
+    async def waits(seconds: float, other: bool = False) -> None:
+        async with fake.connection.use():
+            await asyncio.sleep(seconds)
+            if other:
+                await fake.used()
+            raise DeliveryError("timeout")
+
+    for seconds, other, made in ((0.0, False, 0), (0.25, False, 1), (0.25, True, 1)):
+        with pytest.raises(DeliveryError, match="timeout"):
+            await waits(seconds, other)
+        assert await fake.used() == made
+    await fake.connection.close()
 
 
 async def test_a_client_that_cancels_what_waits_on_it_has_lost_its_connection() -> None:

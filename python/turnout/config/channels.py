@@ -136,6 +136,25 @@ class AmqpOptions(ChannelOptions):
     routing_key: Annotated[str, Field(max_length=255)] = Field(description="Routing key, or the queue's name.")
 
 
+def _topic(value: str) -> str:
+    if set("+#\0") & set(value) or len(value.encode("utf-8", "surrogatepass")) > 65_535:
+        raise ValueError("expected the name of one topic, without '+', '#' and the character NUL")
+    return value
+
+
+class MqttOptions(ChannelOptions):
+    """``mqtt:`` and ``mqtts:``: a topic of an MQTT 5 broker."""
+
+    topic: Annotated[str, Field(min_length=1), AfterValidator(_topic)] = Field(description="The topic.")
+    retain: Switch = Field(default=False, description="Whether the broker keeps it for those who subscribe later.")
+    mandatory: Switch = Field(
+        default=True, description="Whether a message that nobody has subscribed to, and is not retained, has failed."
+    )
+    client_id: Text | None = Field(
+        default=None, description="Client identifier, of this process alone. Default: the broker gives one."
+    )
+
+
 class FreeOptions(BaseModel):
     """Any options: of a transport of one's own that has no model for them."""
 
@@ -154,6 +173,8 @@ SCHEMES: dict[str, type[BaseModel]] = {
     "amqps": AmqpOptions,
     "smtp": SmtpOptions,
     "smtps": SmtpOptions,
+    "mqtt": MqttOptions,
+    "mqtts": MqttOptions,
 }
 """The options of a destination by the scheme of its url."""
 

@@ -169,6 +169,7 @@ _webhook = _optional("webhook", "WebhookTransport", "aiohttp", "http")
 _redis = _optional("redis", "RedisTransport", "redis", "redis")
 _amqp = _optional("amqp", "AmqpTransport", "aio_pika", "amqp")
 _smtp = _optional("smtp", "SmtpTransport", "aiosmtplib", "smtp")
+_mqtt = _optional("mqtt", "MqttTransport", "aiomqtt", "mqtt")
 
 SCHEMES: Final[dict[str, Make]] = {
     "callable": _callable,
@@ -182,6 +183,8 @@ SCHEMES: Final[dict[str, Make]] = {
     "amqps": _amqp,
     "smtp": _smtp,
     "smtps": _smtp,
+    "mqtt": _mqtt,
+    "mqtts": _mqtt,
 }
 """Makes a destination's transport, by the scheme of its url."""
 

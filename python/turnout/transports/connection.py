@@ -2,6 +2,9 @@
 
 The clients' own reconnecting is turned off: a message waits in turnout, where its deadline and other destinations are
 known, and not in a client's buffer.
+
+A connection may be dead and not know it, as behind a firewall that forgot it. So it is let go when a send has waited in
+vain for its whole time, or for :data:`_SILENCE`, and no other send has succeeded on it meanwhile.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ T = TypeVar("T")
 _PAUSE: Final = 0.1
 """Seconds after a failed connecting in which sends fail at once: many messages wait for a server that is down, and each
 attempt would otherwise try it again."""
+_SILENCE: Final = 5.0
+"""Seconds without any answer after which a connection is let go if nobody wants to wait longer: above what a broker's
+disk or election takes, below what messages have."""
 
 
 class Connection(Generic[T]):
@@ -32,7 +38,7 @@ class Connection(Generic[T]):
         broken: tuple[type[Exception], ...],
     ) -> None:
         """``timeout``: seconds for connecting and for disconnecting. ``broken``: what connecting raises if it fails;
-        it becomes a DeliveryError of kind ``connection``."""
+        it becomes a DeliveryError of kind ``connection``; a DeliveryError stays what it is."""
         self._connect, self._disconnect, self._is_alive = connect, disconnect, is_alive
         self._timeout = timeout
         self._broken = broken
@@ -43,6 +49,7 @@ class Connection(Generic[T]):
         self._idle.set()
         self._users = 0
         self._failed: tuple[float, DeliveryError] | None = None  # when, in the loop's time, and how connecting failed
+        self._heard = 0.0  # when a block last succeeded, in the loop's time
 
     def use(self) -> Use[T]:
         """``async with`` gives a client that is connected, as far as is known; :meth:`close` waits for its end.
@@ -83,6 +90,15 @@ class Connection(Generic[T]):
         if not self._users:
             self._idle.set()
 
+    def heard(self, at: float) -> None:
+        """For :class:`Use`: a block succeeded."""
+        self._heard = at
+
+    def unheard(self, client: T, since: float, now: float) -> None:
+        """For :class:`Use`: a block waited in vain."""
+        if self._heard <= since and now - since >= min(_SILENCE, 0.99 * self._timeout):
+            self.drop(client)
+
     async def connected(self) -> T:
         """For :class:`Use`: the client."""
         client = self._client
@@ -92,7 +108,7 @@ class Connection(Generic[T]):
             if self._failed is not None:
                 at, error = self._failed
                 if asyncio.get_running_loop().time() < at + _PAUSE:
-                    raise DeliveryError(*error.args)
+                    raise DeliveryError(*error.args, retryable=error.retryable, retry_after=error.retry_after)
                 self._failed = None
             if self._client is not None:
                 self.drop(self._client)
@@ -106,14 +122,17 @@ class Connection(Generic[T]):
             async with asyncio.timeout(self._timeout):
                 client = await self._connect()
         except TimeoutError as error:
-            raise self._not_connected(f"not connected within {self._timeout:g} s") from error
+            said = f"not connected within {self._timeout:g} s"
+            raise self._not_connected(DeliveryError("connection", said)) from error
+        except DeliveryError as error:
+            raise self._not_connected(error) from error.__cause__
         except self._broken as error:
-            raise self._not_connected(f"cannot connect: {describe(error)}") from error
+            said = f"cannot connect: {describe(error)}"
+            raise self._not_connected(DeliveryError("connection", said)) from error
         self._client = client
         return client
 
-    def _not_connected(self, said: str) -> DeliveryError:
-        error = DeliveryError("connection", said)
+    def _not_connected(self, error: DeliveryError) -> DeliveryError:
         self._failed = asyncio.get_running_loop().time(), error
         return error
 
@@ -138,21 +157,29 @@ class Connection(Generic[T]):
 class Use(Generic[T]):
     """A block that uses a connection; written out because a generator would cost a third of a fast publish."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_client", "_connection", "_loop", "_since")
 
     def __init__(self, connection: Connection[T]) -> None:
         self._connection = connection
+        self._loop = asyncio.get_running_loop()
 
     async def __aenter__(self) -> T:
         self._connection.began()
         try:
-            return await self._connection.connected()
+            self._client = await self._connection.connected()
         except BaseException:
             self._connection.ended()
             raise
+        self._since = self._loop.time()
+        return self._client
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._connection.ended()
+        connection = self._connection
+        connection.ended()
+        if error is None:
+            connection.heard(self._loop.time())
+        elif isinstance(error, asyncio.CancelledError) or getattr(error, "kind", None) == "timeout":
+            connection.unheard(self._client, self._since, self._loop.time())
         if isinstance(error, asyncio.CancelledError):
             task = asyncio.current_task()
             if task is not None and not task.cancelling():
