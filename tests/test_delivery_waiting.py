@@ -186,15 +186,25 @@ async def test_a_pool_that_hangs_leaves_room_for_the_others() -> None:
     assert_settled(deliveries, core)
 
 
-@pytest.mark.parametrize(("pools", "concurrency"), [(("p",), 18), (("p", "q"), 9), (("p", "q"), 1)])
-async def test_a_pool_alone_has_all_the_room_and_so_has_any_where_there_is_little(
-    pools: tuple[str, ...], concurrency: int
+@pytest.mark.parametrize(
+    ("pools", "concurrency", "taken"),
+    [
+        (("p",), 18, 18),
+        (("p",), 2, 2),
+        (("p", "q"), 18, 17),
+        (("p", "q"), 9, 8),
+        (("p", "q"), 2, 1),
+        (("p", "q"), 1, 1),
+    ],
+)
+async def test_a_pool_that_hangs_leaves_a_place_if_there_are_others_and_two_places(
+    pools: tuple[str, ...], concurrency: int, taken: int
 ) -> None:
     core = FakeCore(pools={pool: ["a"] for pool in pools})
     deliveries = deliverer(core, hang, concurrency=concurrency, timeout=0.05)
     core.decide = lambda message: FakePlan(core, ("p",))
     hanging = [asyncio.create_task(deliveries.dispatch({})) for _ in range(50)]
     await asyncio.sleep(0)
-    assert deliveries.ledger.in_flight == concurrency
+    assert deliveries.ledger.in_flight == taken
     await asyncio.gather(*hanging)
     assert_settled(deliveries, core)

@@ -267,6 +267,20 @@ class PerformanceConfig(Model):
     )
 
 
+class HedgeConfig(Model):
+    """A second attempt beside one that takes longer than most, on another destination; the first success wins."""
+
+    percentile: Number = Field(
+        default=95.0,
+        ge=50,
+        le=99.9,
+        description="It begins when an attempt has lasted longer than so many percent of its pool's of late.",
+    )
+    min_samples: Count = Field(
+        default=100, ge=10, le=1_000_000, description="Attempts of a pool that must have been seen before."
+    )
+
+
 class RetryConfig(Model):
     """How often, and how soon, a failed delivery is tried again."""
 
@@ -286,6 +300,11 @@ class RetryConfig(Model):
     )
     budget_per_second: Number = Field(
         default=10.0, ge=0, le=1_000_000, description="Further attempts allowed each second besides budget_percent."
+    )
+    hedge: HedgeConfig | None = Field(
+        default=None,
+        description="Whether, and when, a second attempt begins beside one that takes long. It counts as an attempt "
+        "and needs the budget, a free place of performance.concurrency, and failover. Default: never.",
     )
 
     @model_validator(mode="after")

@@ -153,6 +153,11 @@ class PoolConfig(Model):
         description="For maglev, rendezvous and auto: a destination holds at most so many times its share of what the "
         "pool holds, such as 1.25; what is more goes on to others. Default: no bound.",
     )
+    max_waiting: Annotated[int, Field(strict=True, ge=1, le=100_000_000)] | None = Field(
+        default=None,
+        description="Messages that may wait for the pool, for a destination or for another attempt; one more becomes "
+        "a dead letter, queue_full. Default: with other pools, as many as performance.max_waiting has room left for.",
+    )
     destinations: Annotated[
         tuple[Annotated[PoolMember, BeforeValidator(_member, Name | PoolMember)], ...], Field(min_length=1)
     ] = Field(description="Ids of destinations, or {id, weight, tier}.")

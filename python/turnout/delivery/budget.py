@@ -1,6 +1,6 @@
-"""The retry budget: how many further attempts all messages together may make.
+"""The retry budget: how many further attempts, retries and hedges, all messages together may make.
 
-Retries multiply the load on destinations that are failing already; a bound per message does not bound their sum. The
+Both multiply the load on destinations that are failing already; a bound per message does not bound their sum. The
 budget does: in any window, at most a share of the messages accepted in it, and besides a steady allowance so that
 little traffic can retry too. Finagle's ``RetryBudget`` (Twitter), with its defaults: 20 % and 10 a second over 10 s.
 
@@ -47,13 +47,17 @@ class RetryBudget:
 
     def withdraw(self, now: float) -> bool:
         """Whether one further attempt is allowed; if so it is counted."""
+        if not self.allows(now):
+            return False
+        self._retries[int(now / _STEP) % _SLOTS] += 1
+        return True
+
+    def allows(self, now: float) -> bool:
+        """Whether one further attempt is allowed; nothing is counted."""
         step = int(now / _STEP)
         if step != self._now:
             self._advance(step)
-        if self.balance() < 1.0:
-            return False
-        self._retries[step % _SLOTS] += 1
-        return True
+        return self.balance() >= 1.0
 
     def balance(self) -> float:
         """Further attempts that are allowed now, as of the last call; below 1: none."""

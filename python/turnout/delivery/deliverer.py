@@ -30,12 +30,13 @@ from .._core import Histogram
 from ..errors import AccessDeniedError, ConfigError, DeliveryError, MessageError, NoRouteError
 from ..transports import Transports
 from .admission import read_envelope
-from .attempts import TOO_SHORT, Attempts, stopped_by, text_of
+from .attempts import Attempts
 from .dead_letters import DeadLetters
+from .failures import stopped_by, text_of
 from .jobs import Job, Run, Turn
 from .lanes import Lanes
 from .ledger import Counts, Ledger
-from .limits import TimeIsUpError
+from .limits import TOO_SHORT, TimeIsUpError
 from .outbox import Outbox
 from .outbox_codec import decode
 from .records import DeadLetter, Delivery, Reason
@@ -91,7 +92,7 @@ class Deliverer:
         self._turns: Lanes[Job] = Lanes(settings.concurrency, self._start_runner)
         self._room: Lanes[Job] = Lanes(settings.concurrency + settings.max_waiting, lambda: None)
         rng = random.Random(seed)  # noqa: S311 - jitter
-        self._attempts = Attempts(core, settings, transports, self._turns, self._counts, rng)
+        self._attempts = Attempts(core, settings, transports, self._turns, self._room, self._counts, rng)
         self.dead_letters.on_redrive = self._redrive
         self._outbox = None if settings.outbox is None else Outbox(settings.outbox)
         if self._outbox is not None:
@@ -229,7 +230,6 @@ class Deliverer:
             self._outbox.settings = settings.outbox
         self.settings = self._attempts.settings = settings
         self.dead_letters.max_kept = settings.max_kept
-        self._attempts.budget.configure(settings.budget_percent, settings.budget_per_second)
         self._turns.resize(settings.concurrency)
         self._room.resize(settings.concurrency + settings.max_waiting)
 

@@ -36,7 +36,9 @@ class Ledger(Report):
     attempts: int
     """Attempts begun, of all branches."""
     retries: int
-    """Those of them that were further ones."""
+    """Those of them that were further ones, after one that failed."""
+    hedges: int
+    """Those of them that began beside one that took long."""
     partial: int
     """Branches that failed of messages that were delivered; each is a dead letter, besides those counted above."""
     reasons: Mapping[str, int]
@@ -61,14 +63,14 @@ class Counts:
     """The running counts behind :class:`Ledger`."""
 
     __slots__ = (
-        "accepted", "attempts", "dead_lettered", "delivered", "expired", "kept", "latency", "partial", "reasons",
-        "refused", "repeated", "retries",
+        "accepted", "attempts", "dead_lettered", "delivered", "expired", "hedges", "kept", "latency", "partial",
+        "reasons", "refused", "repeated", "retries",
     )  # fmt: skip
 
     def __init__(self, latency: Histogram) -> None:
         self.accepted = self.delivered = self.dead_lettered = self.expired = 0
         self.kept = self.repeated = 0
-        self.refused = self.attempts = self.retries = self.partial = 0
+        self.refused = self.attempts = self.retries = self.hedges = self.partial = 0
         self.reasons: dict[str, int] = {}
         self.latency = latency
 
@@ -87,6 +89,7 @@ class Counts:
             refused=self.refused,
             attempts=self.attempts,
             retries=self.retries,
+            hedges=self.hedges,
             partial=self.partial,
             reasons=dict(self.reasons),
             p50_ms=p50,

@@ -10,13 +10,40 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Coroutine, Generator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+TOO_SHORT: Final = 0.0001
+"""Seconds before a deadline in which nothing is begun any more; above the resolution of the loop's timers."""
 
 
 class TimeIsUpError(Exception):
     """The limit was reached, and what it held is cancelled; its cause is what that raised then, if anything."""
+
+
+class Leash:
+    """By which one may cut short what :meth:`Limits.within` runs, and learn whether it waits at all."""
+
+    __slots__ = ("_limit", "is_cut")
+
+    def __init__(self) -> None:
+        self.is_cut = False
+        """Whether it was cut short, or would be."""
+        self._limit: asyncio.Timeout | None = None
+
+    def cut(self) -> None:
+        """Ends what runs, by :class:`TimeIsUpError`; at once if it has not begun."""
+        self.is_cut = True
+        if self._limit is not None and not self._limit.expired():
+            self._limit.reschedule(0.0)
+
+    def waits(self) -> None:
+        """Called when what runs waits for the first time."""
+
+    def hold(self, limit: asyncio.Timeout | None) -> None:
+        """For :class:`Limits`: what runs is under this limit from now on; None: it has ended."""
+        self._limit = limit
 
 
 class Limits:
@@ -29,14 +56,17 @@ class Limits:
         self.stopped = False
         """Whether all that waits is ended, and whatever begins to wait."""
 
-    async def within(self, deadline: float, coroutine: Coroutine[Any, Any, T]) -> T:
+    async def within(self, deadline: float, coroutine: Coroutine[Any, Any, T], leash: Leash | None = None) -> T:
         """What the coroutine returns. ``deadline`` is in the loop's time.
 
         If it returns in spite of its cancellation, that counts.
 
         Raises:
-            TimeIsUpError: the deadline passed while it waited, or :meth:`stop` was called.
+            TimeIsUpError: the deadline passed while it waited, it was cut short, or :meth:`stop` was called.
         """
+        if leash is not None and leash.is_cut:
+            coroutine.close()
+            raise TimeIsUpError
         try:
             awaited = coroutine.send(None)
         except StopIteration as done:
@@ -46,6 +76,9 @@ class Limits:
         self._running.add(limit)
         try:
             async with limit:
+                if leash is not None:
+                    leash.hold(limit)
+                    leash.waits()
                 return await _rest(coroutine, awaited)
         except Exception as error:
             if limit.expired():
@@ -53,6 +86,8 @@ class Limits:
             raise
         finally:
             self._running.discard(limit)
+            if leash is not None:
+                leash.hold(None)
 
     def stop(self) -> None:
         """Ends all that waits, now and from now on."""

@@ -24,6 +24,7 @@ Reason = Literal[
     "internal",
     "no_destination",
     "no_route",
+    "queue_full",
     "rejected",
     "unreadable",
 ]
@@ -40,6 +41,7 @@ Reason = Literal[
 - ``internal``: deciding failed with an error that is not the message's.
 - ``no_destination``: no destination may receive it, now or before its deadline.
 - ``no_route``: no stage gave it a route, and there is no default.
+- ``queue_full``: so many messages were waiting for its pool that more would have taken the room of other pools.
 - ``rejected``: a destination refused it for good.
 - ``unreadable``: a field that a rule names holds no value of the message model.
 """
@@ -59,7 +61,8 @@ class Attempt(Report):
     pool: str
     outcome: Outcome
     kind: str | None
-    """How it failed: ``timeout``, ``cancelled``, a transport's word, or the exception's class; None for a success."""
+    """How it failed: ``timeout``, ``cancelled``, ``outrun``, a transport's word, or the exception's class; None for a
+    success."""
     error: str | None
     """The exception's text, shortened; None for a success."""
     retryable: bool
@@ -70,6 +73,9 @@ class Attempt(Report):
     """Unix seconds."""
     elapsed: float
     """Seconds."""
+    hedge: bool = False
+    """Whether it began beside another that took long. Of the two, the one that came second has the kind ``outrun``,
+    and nobody is blamed."""
 
 
 @dataclass(frozen=True)

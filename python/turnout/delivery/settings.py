@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class DeliverySettings:
     """Messages settled at once; with parallel branches, each branch counts."""
     max_waiting: int = 100_000
     """Messages accepted and not yet under way; beyond it ``accept`` and ``dispatch`` wait."""
+    pool_waiting: Mapping[str, int] = field(default_factory=dict)
+    """Messages that may wait for a pool; of a pool that is not named, as many as there is room left."""
     parallel: bool = True
     """Whether the pools of a route with mode ``all`` are delivered to at once rather than one after another."""
     validation: bool = True
@@ -48,6 +51,10 @@ class DeliverySettings:
     max_delay: float = 2.0
     budget_percent: float = 20.0
     budget_per_second: float = 10.0
+    hedge_share: float = 0.0
+    """The share of attempts, 0 to 1, by whose latency a hedge begins beside one that lasts longer; 0: none does."""
+    hedge_samples: int = 100
+    """Attempts of a pool that must have been seen before."""
     failover: bool = True
     """Whether a further attempt goes to another destination; else all attempts go to the first one."""
     wait_for_recovery: bool = True
@@ -78,6 +85,11 @@ class DeliverySettings:
             max_delay=retries.max_delay,
             budget_percent=retries.budget_percent,
             budget_per_second=retries.budget_per_second,
+            hedge_share=0.0 if retries.hedge is None else retries.hedge.percentile / 100.0,
+            hedge_samples=100 if retries.hedge is None else retries.hedge.min_samples,
+            pool_waiting={
+                name: pool.max_waiting for name, pool in config.pools.items() if pool.max_waiting is not None
+            },
             failover=config.failover_mode == "automatic",
             wait_for_recovery=config.failover.on_exhausted != "raise",
             max_kept=config.dead_letters.max_kept,
