@@ -1,8 +1,8 @@
 """The other end of MQTT: a subscriber that outlives the broker, and a broker that answers as told.
 
 mosquitto acknowledges a message before it has saved it, so what it keeps for a subscriber that is away is lost by a
-kill. But a message that somebody has subscribed to is in his socket before it is acknowledged, by QoS 0 at once; so this
-subscriber, which reads to the end and writes nothing that could fail, has whatever was acknowledged.
+kill. But a message that somebody has subscribed to is in his socket before it is acknowledged, by QoS 0 at once; so
+this subscriber, which reads to the end and writes nothing that could fail, has whatever was acknowledged.
 """
 
 from __future__ import annotations
