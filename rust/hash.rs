@@ -5,12 +5,14 @@
 
 /// Folds a word into a hash: a 64x64 -> 128 bit product, its halves combined, as in wyhash
 /// (<https://github.com/wangyi-fudan/wyhash>).
+#[inline]
 pub(crate) fn mix(state: u64, word: u64) -> u64 {
     let product = u128::from(state ^ 0xA076_1D64_78BD_642F) * u128::from(word ^ 0xE703_7ED1_A0B4_28DB);
     (product as u64) ^ ((product >> 64) as u64)
 }
 
 /// Folds bytes into a hash.
+#[inline]
 pub(crate) fn mix_bytes(state: u64, bytes: &[u8]) -> u64 {
     let mut state = mix(state, bytes.len() as u64);
     let mut words = bytes.chunks_exact(8);
@@ -22,6 +24,7 @@ pub(crate) fn mix_bytes(state: u64, bytes: &[u8]) -> u64 {
 }
 
 /// Up to eight bytes as a number.
+#[inline]
 pub(crate) fn le_word(bytes: &[u8]) -> u64 {
     match bytes.first_chunk::<8>() {
         Some(word) => u64::from_le_bytes(*word),

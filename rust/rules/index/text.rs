@@ -76,6 +76,7 @@ pub(super) fn gram_keys(seed: u64, part: &[u8]) -> impl Iterator<Item = u64> {
     part.windows(width).take(CONSIDERED).map(move |gram| gram_key(seed, width, le_word(gram)))
 }
 
+#[inline]
 fn gram_key(seed: u64, width: usize, gram: u64) -> u64 {
     mix(seed ^ width as u64, gram)
 }
@@ -84,48 +85,63 @@ fn gram_key(seed: u64, width: usize, gram: u64) -> u64 {
 #[derive(Debug)]
 pub(super) struct Grams {
     width: usize,
-    /// A bit for each gram, by hash.
+    /// Two bits for each gram, in one word: a Bloom filter in blocks.
     bits: Box<[u64]>,
 }
 
 impl Grams {
-    /// 32 bits for each gram: one place in 32 is looked up in the table in vain.
+    /// At least 16 bits for each gram: of the places of a text, one in 60 or fewer is looked up in the table in vain.
     pub(super) fn new(width: usize, keys: &[u64]) -> Self {
-        let mut bits = vec![0_u64; (keys.len() / 2).max(16).next_power_of_two()].into_boxed_slice();
+        let mut bits = vec![0_u64; (keys.len() / 4).max(16).next_power_of_two()].into_boxed_slice();
         let last = bits.len() - 1;
-        for key in keys {
-            bits[bit_word(*key) & last] |= 1 << (key >> 58);
+        for &key in keys {
+            bits[bit_word(key) & last] |= bits_of(key);
         }
         Self { width, bits }
     }
 
     /// Adds the rules of all grams in `text`.
     pub(super) fn find<'t>(&self, seed: u64, text: &[u8], table: &'t Table, out: &mut Lists<'t>) {
-        match self.width {
-            8 => self.walk::<8>(seed, text, table, out),
-            4 => self.walk::<4>(seed, text, table, out),
-            3 => self.walk::<3>(seed, text, table, out),
-            2 => self.walk::<2>(seed, text, table, out),
-            _ => self.walk::<1>(seed, text, table, out),
-        }
-    }
-
-    fn walk<'t, const WIDTH: usize>(&self, seed: u64, text: &[u8], table: &'t Table, out: &mut Lists<'t>) {
         let last = self.bits.len() - 1;
-        for gram in text.windows(WIDTH) {
-            let mut word = [0; 8];
-            word[..WIDTH].copy_from_slice(gram);
-            let key = gram_key(seed, WIDTH, u64::from_le_bytes(word));
-            if self.bits[bit_word(key) & last] >> (key >> 58) & 1 == 1 {
+        let look = |gram: u64| {
+            let key = gram_key(seed, self.width, gram);
+            let wanted = bits_of(key);
+            if self.bits[bit_word(key) & last] & wanted == wanted {
                 table.find(key, out);
             }
+        };
+        match self.width {
+            8 => each_gram::<8>(text, look),
+            4 => each_gram::<4>(text, look),
+            3 => each_gram::<3>(text, look),
+            2 => each_gram::<2>(text, look),
+            _ => each_gram::<1>(text, look),
         }
     }
 }
 
-/// Which word of the bit set a key is in: other bits of the key than choose the bit.
+/// Calls `with` with every gram of `text`, as a number. Eight bytes are read at a time, however few of them count; what
+/// is too near to the end for that is copied first.
+#[inline]
+fn each_gram<const WIDTH: usize>(text: &[u8], mut with: impl FnMut(u64)) {
+    let mask = u64::MAX >> (64 - 8 * WIDTH);
+    text.windows(8).for_each(|word| with(le_word(word) & mask));
+    let rest = &text[text.len().saturating_sub(7)..];
+    let mut end = [0; 15];
+    end[..rest.len()].copy_from_slice(rest);
+    (WIDTH..=rest.len()).zip(end.windows(8)).for_each(|(_, word)| with(le_word(word) & mask));
+}
+
+/// Which word of the bit set a key is in: other bits of the key than choose the bits in it.
+#[inline]
 fn bit_word(key: u64) -> usize {
     (key >> 20) as usize
+}
+
+/// The two bits of a key.
+#[inline]
+fn bits_of(key: u64) -> u64 {
+    1 << (key >> 58) | 1 << (key & 63)
 }
 
 #[cfg(test)]
@@ -147,6 +163,25 @@ mod tests {
             let mut lists = Lists::new();
             grams.find(5, b"ZZZZZZZZZZZZZZZZZZ", &table, &mut lists);
             assert!(lists.is_empty());
+        }
+    }
+
+    #[test]
+    fn grams_are_those_of_every_place() {
+        fn grams<const WIDTH: usize>(text: &[u8]) -> Vec<u64> {
+            let mut all = Vec::new();
+            each_gram::<WIDTH>(text, |gram| all.push(gram));
+            all
+        }
+        let text: Vec<u8> = (1..40).collect();
+        for length in 0..text.len() {
+            let text = &text[..length];
+            for (width, found) in
+                [(1, grams::<1>(text)), (3, grams::<3>(text)), (4, grams::<4>(text)), (8, grams::<8>(text))]
+            {
+                let expected: Vec<u64> = text.windows(width).map(le_word).collect();
+                assert_eq!(found, expected, "{width} bytes of {length}");
+            }
         }
     }
 
