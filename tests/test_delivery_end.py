@@ -93,10 +93,10 @@ async def test_cancelled_background_tasks_leave_their_places_to_others() -> None
     deliveries = deliverer(core, slow, concurrency=2)
     for _ in range(10):
         await deliveries.accept({})
-    for task in list(deliveries._runners):
+    for task in list(deliveries._runners.tasks):
         task.cancel()  # one that has not begun
     await asyncio.sleep(0.001)
-    for task in list(deliveries._runners):
+    for task in list(deliveries._runners.tasks):
         task.cancel()  # one in the middle of an attempt
     await asyncio.wait_for(deliveries.join(), 1.0)
     ledger = deliveries.ledger

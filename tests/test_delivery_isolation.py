@@ -69,7 +69,7 @@ def test_with_one_hanging_one_dead_and_one_out_the_others_are_as_fast_as_ever(ma
             core, serve, concurrency=128, max_waiting=max_waiting, timeout=5.0, base_delay=0.05, max_delay=2.0
         )
         took: list[float] = []
-        inner = deliveries._settle
+        inner = deliveries._unsettled.settle
 
         def settle(job: Any) -> Any:
             delivery = inner(job)
@@ -78,7 +78,7 @@ def test_with_one_hanging_one_dead_and_one_out_the_others_are_as_fast_as_ever(ma
                 took.append(delivery.elapsed)
             return delivery
 
-        deliveries._settle = settle  # type: ignore[method-assign]
+        deliveries._unsettled.settle = settle  # type: ignore[method-assign]
         accepting = await traffic(deliveries, dict.fromkeys(bad, 300.0) | dict.fromkeys(good, 100.0), 12.0, 7)
         await deliveries.join()
         return percentile(took, 0.99), max(accepting), deliveries, core

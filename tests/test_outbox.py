@@ -18,31 +18,15 @@ from typing import Any
 
 import pytest
 
-from fake_core import FakeCore, answer, deliverer, failing, hang
+from fake_core import FakeCore, answer, failing, hang
+from outbox_support import kept, row_of, with_outbox
 from turnout import Router
-from turnout.delivery import Deliverer, DeliverySettings
+from turnout.delivery import DeliverySettings
 from turnout.delivery.outbox_codec import decode, encode
-from turnout.delivery.outbox_file import Batch, OutboxFile, Row
+from turnout.delivery.outbox_file import Batch, OutboxFile
 from turnout.delivery.settings import OutboxSettings
 from turnout.errors import ConfigError, DeliveryError, MessageError
 from turnout.message import Message
-
-
-def with_outbox(core: FakeCore, function: Any, path: Path, **settings: Any) -> Deliverer:
-    outbox = {name: settings.pop(name) for name in list(settings) if name in OutboxSettings.__dataclass_fields__}
-    return deliverer(core, function, outbox=OutboxSettings(str(path), **outbox), **settings)
-
-
-async def kept(path: Path, *messages: Any, **core: Any) -> None:
-    """Leaves the messages in the outbox, as a close does that has no time to drain."""
-    deliveries = with_outbox(FakeCore(**core), hang, path)
-    await deliveries.start()
-    for message in messages:
-        await deliveries.accept(message)
-    await deliveries.close(drain=0)
-    assert deliveries.ledger.kept == len(messages)
-    assert deliveries.ledger.balanced
-    assert len(deliveries.dead_letters) == 0
 
 
 @pytest.mark.parametrize(
@@ -177,8 +161,8 @@ def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
 def test_a_later_layout_is_left_alone(tmp_path: Path) -> None:
     OutboxFile(tmp_path / "o.db").close()
     with contextlib.closing(sqlite3.connect(tmp_path / "o.db")) as other:
-        other.execute("PRAGMA user_version=2")
-    with pytest.raises(ConfigError, match="layout 2"):
+        other.execute("PRAGMA user_version=3")
+    with pytest.raises(ConfigError, match="layout 3"):
         OutboxFile(tmp_path / "o.db")
 
 
@@ -193,7 +177,7 @@ def test_a_damaged_file_is_kept_and_what_is_gone_is_named(tmp_path: Path, seed: 
     path, rng = tmp_path / "o.db", random.Random(seed)
     file, batch = OutboxFile(path), Batch()
     bodies = {seq: rng.randbytes(rng.randrange(1500)) for seq in range(1, 201)}
-    batch.added = [Row(seq, f"id-{seq}", 4, float(seq), None, body, 0) for seq, body in bodies.items()]
+    batch.added = [row_of(seq, body) for seq, body in bodies.items()]
     file.write(batch)
     file.close()
     raw = bytearray(path.read_bytes())

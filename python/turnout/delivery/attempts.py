@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NoDestinationError
@@ -44,6 +44,7 @@ from .shares import Shares
 
 if TYPE_CHECKING:
     from .._core import Lease
+    from .outbox import Outbox
 
 
 class Attempts:
@@ -64,8 +65,8 @@ class Attempts:
         self.rooms = WaitingRooms()
         self.sender = Sender(transports, counts, self.rooms.wake)
         self.limits = self.sender.limits
-        self.on_failure: Callable[[Job], None] | None = None
-        """Told of each attempt that failed; the outbox counts them."""
+        self.journal: Outbox | None = None
+        """Told of each attempt that failed, and before each that begins of a message of an earlier run."""
         self._settings = settings
         self._lanes = lanes
         self._counts = counts
@@ -118,13 +119,16 @@ class Attempts:
 
     async def _run(self, run: Run) -> None:
         loop = asyncio.get_running_loop()
-        number = 1
+        if run.tried >= self._settings.max_attempts:
+            self._used_up(run)
+            return
+        number = run.earlier + run.tried + 1
         while (lease := await self._hold(run, number, loop)) is not None:
             made = await self._attempt(run, lease, number)
             if self._ends(run, made):
                 return
             number += len(made)
-            if not await self._again(run, number - 1, loop):
+            if not await self._again(run, loop):
                 return
             run.exclude = self._next_exclude(run, made)
 
@@ -156,6 +160,8 @@ class Attempts:
     async def _attempt(self, run: Run, lease: Lease, number: int) -> tuple[Made, ...]:
         """One attempt; two where a hedge began beside it. All have ended."""
         settings = self._settings
+        if run.job.resumed and self.journal is not None:
+            await self.journal.begin(run)
         if settings.hedge_share and settings.failover:
             return await self._hedging.attempt(run, lease, number, settings)
         return (await self.sender.send(run.job, lease, number, run.attempts.append, limit=settings.attempt_timeout),)
@@ -166,23 +172,24 @@ class Attempts:
             if one.failure is None:
                 run.delivered(one.pool, one.destination, one.value)
                 return True
+        run.tried += len(made)
+        if self.journal is not None:
+            self.journal.tried(run)
         for one in made:
-            if self.on_failure is not None:
-                self.on_failure(run.job)
             failure = one.failure
             if failure is not None and not failure.retryable:
                 run.failed("rejected", f"{one.destination}: {failure.kind}: {failure.text}")
         return run.status is not None
 
-    async def _again(self, run: Run, number: int, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether there may be another attempt after ``number`` of them; returns when it is time for it."""
+    async def _again(self, run: Run, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether there may be another attempt; returns when it is time for it."""
         if self._time_is_up(run, loop.time()):
             return False
-        last = f"after {count_of(number)}; the last: {last_of(run)}"
-        if number >= self._settings.max_attempts:
+        last = f"after {count_of(run.earlier + run.tried)}; the last: {last_of(run)}"
+        if run.tried >= self._settings.max_attempts:
             run.failed("attempts", f"given up {last}")
             return False
-        delay = self.backoff(number)
+        delay = self.backoff(run.tried)
         now = loop.time()
         if now + delay >= run.job.deadline:
             run.failed("deadline", f"no time for another attempt {last}")
@@ -192,6 +199,14 @@ class Attempts:
             return False
         self._counts.retries += 1
         return await self._wait(run, asyncio.sleep(delay))
+
+    def _used_up(self, run: Run) -> None:
+        """Ends a run whose attempts were all made before this process began."""
+        if run.crashed:
+            why = f"the process ended during an attempt, the last of {run.tried} that it may have; it may be why"
+            run.failed("poison", why)
+        else:
+            run.failed("attempts", f"{count_of(run.tried)} failed before the process was started anew")
 
     def backoff(self, attempts: int) -> float:
         """Seconds to wait after so many attempts: random, from 0 to the exponential bound."""

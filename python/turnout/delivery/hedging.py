@@ -83,7 +83,7 @@ class Hedging:
         loop = asyncio.get_running_loop()
         delay = self._latency(lease.pool).seconds
         made: tuple[Made, ...]
-        if delay is None or number >= settings.max_attempts:
+        if delay is None or run.tried + 1 >= settings.max_attempts:
             note, limit = run.attempts.append, settings.attempt_timeout
             made = (await self.sender.send(run.job, lease, number, note, limit=limit),)
         else:

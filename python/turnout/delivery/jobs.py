@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .records import Attempt, Branch, Delivery, Reason, Status
 
 if TYPE_CHECKING:
     from .._core import Plan
+    from .outbox_schema import BranchRow
 
 
 class Redrive(NamedTuple):
@@ -43,13 +45,17 @@ class Job(Turn):
         "detail",
         "expires",
         "id",
+        "known",
         "letter",
         "message",
+        "noted",
         "plan",
         "reason",
         "redrive",
+        "resumed",
         "runs",
         "seq",
+        "size",
         "started",
         "took",
         "tried",
@@ -65,9 +71,17 @@ class Job(Turn):
         self.seq = 0
         """Its number in the outbox; 0 without one."""
         self.tried = 0
-        """Attempts made in earlier runs of the process."""
+        """Attempts made before it was redriven."""
         self.took: frozenset[str] = frozenset()
-        """Pools that have it from an earlier run or before a redrive, where the route's mode is ``all``."""
+        """Pools that had it before it was redriven, where the route's mode is ``all``."""
+        self.size = 0
+        """Bytes of it in the outbox."""
+        self.resumed = False
+        """Whether an earlier run of the process accepted it."""
+        self.noted = False
+        """Whether the outbox has notes on its branches."""
+        self.known: Mapping[str, BranchRow] = {}
+        """What the outbox knows of its branches from earlier runs, by pool; empty for the one of mode ``first``."""
         self.redrive: Redrive | None = None
         """Set if it was a dead letter before."""
         self.letter = 0
@@ -99,7 +113,7 @@ class Job(Turn):
             self.runs.append(run)
             if pool in self.took:
                 run.status, run.pool = "delivered", pool
-            else:
+            elif run.status is None:
                 missing.append(run)
         return missing
 
@@ -115,8 +129,8 @@ class Run:
     """The attempts at a message in one branch, as they go on."""
 
     __slots__ = (
-        "attempts", "destination", "detail", "exclude", "index", "job", "plan", "pool", "pools", "reason", "status",
-        "turn", "value",
+        "attempts", "crashed", "destination", "detail", "earlier", "exclude", "index", "job", "plan", "pool", "pools",
+        "reason", "status", "tried", "turn", "value",
     )  # fmt: skip
 
     def __init__(self, job: Job, plan: Plan, pools: tuple[str, ...], index: int | None, turn: Turn) -> None:
@@ -130,12 +144,27 @@ class Run:
         self.exclude: tuple[str, ...] = ()
         """Destinations that the next attempt must not use."""
         self.attempts: list[Attempt] = []
+        self.tried = 0
+        """Attempts that failed, those of earlier runs of the process included. These are bounded."""
+        self.earlier = 0
+        """Attempts besides, that count for the number of the next one alone."""
+        self.crashed = False
+        """Whether its last attempt was under way when an earlier run of the process ended."""
         self.status: Status | None = None
         self.pool: str | None = None
         self.destination: str | None = None
         self.reason: Reason | None = None
         self.detail: str | None = None
         self.value: Any = None
+        if job.known and (known := job.known.get(self.branch_key) or job.known.get("")) is not None:
+            self.tried, self.earlier, self.crashed = known.tried + known.begun, known.earlier, known.begun > 0
+            if known.took:
+                self.status, self.pool = "delivered", self.pools[0]
+
+    @property
+    def branch_key(self) -> str:
+        """What the branch is called in the outbox: its pool, empty with mode ``first``."""
+        return "" if self.index is None else self.pools[0]
 
     def delivered(self, pool: str, destination: str, value: object) -> None:
         """Ends it: the destination took the message."""

@@ -10,6 +10,10 @@ Acceptance waits for the disk. Ends do not: a process that dies between a delive
 again at the next start (at least once). While the disk is full or fails, new work is refused in words and ends wait in
 memory until they can be written, so deliveries go on. Costs about 30 µs of CPU a message; the fsync is shared.
 
+The beginning of an attempt is written only for messages of earlier runs, before the attempt: it would double the
+writes of all others. So a message that ends the process is known for it from its second time on; of the first time,
+``attempt`` counts one that may have been made.
+
 Sizes count the messages themselves. The file is larger by its write-ahead log (about 4 MB) and pages not yet reused.
 """
 
@@ -18,26 +22,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from ..errors import ConfigError, DeliveryError
-from .jobs import Job
+from ..errors import ConfigError, DeliveryError, MessageError
+from .jobs import Job, Redrive, Run
 from .outbox_codec import decode_letter, encode, encode_letter
-from .outbox_file import Batch, Damage, OutboxFile, Row
+from .outbox_file import Batch, OutboxFile
+from .outbox_salvage import Damage
+from .outbox_schema import RUN_BITS, BranchRow, Row
+from .outbox_writer import Writer, full
 from .records import DeadLetter, Delivery, Status
 from .settings import OutboxSettings
 
-_AGAIN: Final = 0.5
-"""Seconds until ends that could not be written are tried again."""
 _PAGE: Final = 256
 """Messages read at a time when starting."""
 
 _log = logging.getLogger(__name__)
-_Waiter = tuple[asyncio.Future[None], Row]
 
 
 class Outbox:
@@ -47,22 +50,17 @@ class Outbox:
         self.settings = settings
         self.damage: Damage | None = None
         """What was wrong with the file when it was opened last."""
-        self.unsettled: dict[str, Job | None] = {}
-        """By id; None: in the file from an earlier run, or being written."""
-        self._sizes: dict[int, int] = {}
-        self._bytes = 0
+        self.run = 0
+        """Number of this run of the router; it goes up with every :meth:`open`."""
+        self._ids: dict[str, Job | None] = {}
+        self._count = self._bytes = 0
         self._known: dict[str, tuple[int, float]] = {}
+        self._runs: Mapping[int, bool] = {}
         self._last = 0
         self._next = self._next_letter = self._next_known = 1
         self._file: OutboxFile | None = None
-        self._thread: threading.Thread | None = None
-        self._changed = threading.Condition()
-        # Shared with the writer, under `_changed`:
-        self._batch = Batch()
-        self._waiters: list[_Waiter] = []
-        self._closing = False
-        self._problem: str | None = None
-        """Of the writer alone: why nothing is added."""
+        self._writer: Writer | None = None
+        self._unwritten = Batch()
 
     def open(self) -> list[tuple[int, DeadLetter]]:
         """Opens the file; the dead letters in it, with their numbers. Blocks while the file is checked.
@@ -75,58 +73,88 @@ class Outbox:
             self.damage = file.damage
             if file.damage is not None:
                 _log.error("%s", file.damage)
-            file.started()
-            found, self._last = file.unsettled(), file.last()
+            found, self._runs = file.unsettled(), file.runs()
             letters = [(number, decode_letter(body)) for number, body in file.dead()]
             known = file.known()
         except sqlite3.Error as error:
             file.close()
             raise ConfigError(f"outbox {file.path}: cannot be used: {error}") from error
-        self.unsettled = {name: None for _, name, _ in found}
-        self._sizes = {seq: size for seq, _, size in found}
-        self._bytes = sum(self._sizes.values())
+        self.run = max(self.run, *self._runs) + 1
+        self._ids = {name: None for _, name, _ in found}
+        self._count, self._bytes = len(found), sum(size for *_, size in found)
         self._known = {name: (number, at) for number, name, at in known}
-        self._next = max(self._next, *(seq + 1 for seq, _, _ in found), 1)
+        self._last, self._next = (self.run << RUN_BITS) - 1, self.run << RUN_BITS
         self._next_letter = max([number for number, _ in letters], default=0) + 1
         self._next_known = max([number for number, _, _ in known], default=0) + 1
-        self._file, self._closing, self._problem = file, False, None
-        self._thread = threading.Thread(target=self._write, args=(file,), name="turnout-outbox", daemon=True)
-        self._thread.start()
+        batch, self._unwritten = self._unwritten, Batch()
+        batch.runs[self.run] = False
+        self._file, self._writer = file, Writer(file, batch)
         return letters
 
-    def left_over(self, after: int) -> list[tuple[Row, frozenset[str]]]:
-        """The next messages of earlier runs, numbered above ``after``; none when all were read. Blocks for the disk.
+    def left_over(self, after: int) -> list[tuple[Row, dict[str, BranchRow]]]:
+        """The next messages of earlier runs, numbered above ``after``, with their branches; none when all were read.
+        Blocks for the disk.
 
         Raises:
             sqlite3.Error: they cannot be read; they stay in the file.
         """
         return [] if self._file is None else self._file.rows(after, self._last, _PAGE)
 
+    def resumed(self, job: Job, row: Row, branches: dict[str, BranchRow]) -> None:
+        """The job stands for this row from now on."""
+        job.seq, job.size, job.resumed = row.seq, len(row.body), True
+        job.known = branches
+        if row.target is not None:
+            job.redrive = Redrive(1, row.target)
+        accepted_in = row.seq >> RUN_BITS
+        if not self._runs.get(accepted_in, False):  # an attempt in the run that accepted it leaves no trace
+            for pool in branches.keys() | {""}:
+                before = branches.get(pool) or BranchRow(row.seq, pool, accepted_in, 0, 0, 0, 0, None)
+                if before.run == accepted_in:
+                    branches[pool] = before._replace(earlier=before.earlier + 1, run=self.run)
+        self._ids[job.id] = job
+
     async def close(self) -> None:
         """Writes what is to be written and lets go of the file."""
-        thread, self._thread = self._thread, None
-        if thread is None:
+        writer, self._writer = self._writer, None
+        if writer is None:
             return
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        await asyncio.to_thread(thread.join)
+        with writer.changed:
+            writer.batch.runs[self.run] = True
+        self._unwritten = await asyncio.to_thread(writer.close)
         self._file = None
 
-    def repeated(self, job: Job) -> asyncio.Future[Delivery] | None:
-        """What becomes of a message of an id that was accepted before; None if it was not."""
+    # -- ids
+
+    def claim(self, job: Job) -> None:
+        """The message of this id is this one, until it is settled or let go."""
+        self._ids[job.id] = job
+
+    def let_go(self, job: Job) -> None:
+        """It was not accepted."""
+        if self._ids.get(job.id) is job:
+            del self._ids[job.id]
+
+    def first(self, name: str) -> Job | None:
+        """The message of that id which is unsettled or about to be accepted, if it is in memory."""
+        return self._ids.get(name)
+
+    def knows(self, name: str) -> bool:
+        """Whether a message of that id is unsettled, or was delivered within the window."""
+        return name in self._ids or self.delivered_before(name)
+
+    def repeated(self, job: Job) -> asyncio.Future[Delivery]:
+        """What becomes of a message whose id is known."""
         settled: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
-        if job.id in self.unsettled:
-            first = self.unsettled[job.id]
+        if job.id in self._ids:
+            first = self._ids[job.id]
             if first is None:
                 detail = "it is in the outbox from an earlier run, and its turn has not come"
                 settled.set_result(_delivery(job, "kept", detail))
             else:
                 first.waiters.append(settled)
-        elif self.delivered_before(job.id):
-            settled.set_result(_delivery(job, "delivered", "a message of this id was delivered before"))
         else:
-            return None
+            settled.set_result(_delivery(job, "delivered", "a message of this id was delivered before"))
         return settled
 
     def delivered_before(self, name: str) -> bool:
@@ -134,181 +162,140 @@ class Outbox:
         found = self._known.get(name)
         return found is not None and time.time() - found[1] < self.settings.window
 
+    # -- changes
+
     async def add(self, job: Job) -> None:
-        """Returns when the message is on disk; its id must not be among the unsettled.
+        """Returns when the message is on disk; its id must be claimed.
 
         Raises:
             MessageError: it cannot be written.
             DeliveryError: ``outbox_full``: by its limits, or because the disk is full or fails.
         """
         body = encode(job.message)
-        settings = self.settings
+        if not job.id.isascii():
+            try:
+                job.id.encode()
+            except UnicodeEncodeError:
+                raise MessageError("message.id", "is no valid Unicode (half of a surrogate pair); the outbox keeps "
+                                   "text only") from None  # fmt: skip
+        settings, writer = self.settings, self._writer
         if self._bytes + len(body) > settings.max_bytes:
-            raise _full(f"{self._bytes} bytes of messages are unsettled (outbox.max_bytes is {settings.max_bytes})")
-        if len(self._sizes) >= settings.max_messages:
-            raise _full(f"{len(self._sizes)} messages are unsettled (outbox.max_messages)")
-        job.seq = self._next
+            raise full(f"{self._bytes} bytes of messages are unsettled (outbox.max_bytes is {settings.max_bytes})")
+        if self._count >= settings.max_messages:
+            raise full(f"{self._count} messages are unsettled (outbox.max_messages)")
+        if writer is None:
+            raise DeliveryError("closed", "the outbox is closed")
+        job.seq, job.size = self._next, len(body)
         self._next += 1
-        row = Row(job.seq, job.id, job.priority, time.time(), job.expires, body, 0)
+        self._count += 1
+        self._bytes += job.size
+        target = None if job.redrive is None else job.redrive.target
+        row = Row(job.seq, job.id, job.priority, time.time(), job.expires, None, None, target, 0, body)
+        branches = [BranchRow(job.seq, pool, self.run, 0, job.tried, 0, 1, None) for pool in job.took]
+        if job.tried:
+            branches.append(BranchRow(job.seq, "", self.run, 0, job.tried, 0, 0, None))
+        job.noted = bool(branches)
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.unsettled[job.id] = job
-        self._sizes[job.seq] = len(body)
-        self._bytes += len(body)
-        with self._changed:
-            if self._closing or self._thread is None:
-                self._forget(job)
-                raise DeliveryError("closed", "the outbox is closed")
-            self._batch.added.append(row)
-            self._waiters.append((written, row))
-            self._changed.notify()
+        with writer.changed:
+            writer.batch.added.append(row)
+            for branch in branches:
+                writer.batch.branches[branch.seq, branch.pool] = branch
+            writer.adding.append(written)
+            writer.changed.notify()
         try:
             await written
         except DeliveryError:
             self._forget(job)
             raise
         except BaseException:  # cancelled: whether or not it is on disk by now, it was not accepted
-            self.drop(job)
+            self._forget(job)
+            self._note(ended=job.seq)
             raise
 
-    def tried(self, job: Job) -> None:
+    async def begin(self, run: Run) -> None:
+        """Returns when it is written that an attempt begins, or cannot be: deliveries go on all the same."""
+        writer = self._writer
+        if writer is None:
+            return
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        row = self._branch(run, begun=1)
+        with writer.changed:
+            writer.batch.branches[row.seq, row.pool] = row
+            writer.noting.append(written)
+            writer.changed.notify()
+        try:
+            await written
+        except DeliveryError as error:
+            _log.warning("message %s: attempted without a note in the outbox: %s", run.job.id, error)
+
+    def tried(self, run: Run) -> None:
         """An attempt failed."""
-        with self._changed:
-            self._batch.tried.append((job.seq,))
+        self._note(branch=self._branch(run))
 
-    def took(self, job: Job, pool: str) -> None:
+    def took(self, run: Run) -> None:
         """A branch of the message was delivered, and another start must not do it again."""
-        with self._changed:
-            self._batch.took.append((job.seq, pool))
-            self._changed.notify()
+        self._note(branch=self._branch(run, took=1))
 
-    def drop(self, job: Job) -> None:
-        """Takes a message out that was not accepted after all."""
-        self._forget(job)
-        with self._changed:
-            self._batch.ended.append((job.seq,))
-            self._changed.notify()
+    def _branch(self, run: Run, *, begun: int = 0, took: int = 0) -> BranchRow:
+        run.job.noted = True
+        return BranchRow(
+            run.job.seq, run.branch_key, self.run, run.tried, run.earlier + run.job.tried, begun, took, None
+        )
+
+    def _note(self, *, branch: BranchRow | None = None, ended: int | None = None) -> None:
+        writer = self._writer
+        if writer is None:  # an attempt that went on after the close; the next start knows it was under way
+            return
+        with writer.changed:
+            if branch is not None:
+                writer.batch.branches[branch.seq, branch.pool] = branch
+            if ended is not None:
+                writer.batch.ended.append((ended,))
+            writer.changed.notify()
 
     def end(self, job: Job, *, delivered: bool, letters: Iterable[DeadLetter]) -> list[int]:
         """The message is settled; the numbers of its dead letters."""
         self._forget(job)
+        self.let_go(job)
         kept = [(self._next_letter + place, encode_letter(letter)) for place, letter in enumerate(letters)]
         self._next_letter += len(kept)
         forgotten, now = 0, time.time()
-        if delivered and self.settings.window:
+        remembers = delivered and self.settings.window > 0
+        if remembers:
             self._known.pop(job.id, None)
             self._known[job.id] = number, _ = (self._next_known, now)
             self._next_known += 1
             while len(self._known) > self.settings.max_ids or self._oldest() < now - self.settings.window:
                 forgotten, _ = self._known.pop(next(iter(self._known)))
-        with self._changed:
-            self._batch.ended.append((job.seq,))
-            self._batch.dead.extend(kept)
-            if delivered and self.settings.window:
-                self._batch.known.append((number, job.id, now))
-            self._batch.forgotten = max(self._batch.forgotten, forgotten)
-            self._changed.notify()
+        writer = self._writer
+        if writer is None:
+            return [number for number, _ in kept]
+        with writer.changed:
+            batch = writer.batch
+            batch.ended.append((job.seq,))
+            batch.dead.extend(kept)
+            if remembers:
+                batch.known.append((number, job.id, now))
+            batch.forgotten = max(batch.forgotten, forgotten)
+            writer.changed.notify()
         return [number for number, _ in kept]
 
     def taken(self, numbers: Iterable[int]) -> None:
         """Dead letters were taken out by the user."""
-        with self._changed:
-            self._batch.taken.extend((number,) for number in numbers)
-            self._changed.notify()
+        writer = self._writer
+        if writer is None:
+            self._unwritten.taken.extend((number,) for number in numbers)
+            return
+        with writer.changed:
+            writer.batch.taken.extend((number,) for number in numbers)
+            writer.changed.notify()
 
     def _oldest(self) -> float:
         return next(iter(self._known.values()))[1] if self._known else float("inf")
 
     def _forget(self, job: Job) -> None:
-        if self.unsettled.get(job.id) in (job, None):
-            self.unsettled.pop(job.id, None)
-        self._bytes -= self._sizes.pop(job.seq, 0)
-
-    # -- the writer's thread
-
-    def _write(self, file: OutboxFile) -> None:
-        """Writes all that waits, again and again; ends when closing, with nothing left or no way to write it."""
-        logged = ""
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._batch or self._closing, None)
-                batch, self._batch = self._batch, Batch()
-                waiters, self._waiters = self._waiters, []
-                closing = self._closing
-            if not batch:
-                break
-            if self._problem is not None and file.reserved():
-                self._problem = None
-            problem = refused = self._problem or _problem(file, batch)
-            if refused is not None:
-                batch.added = []
-                never = {row.seq for _, row in waiters}
-                batch.took = [entry for entry in batch.took if entry[0] not in never]
-                problem = _relieved(file, batch)
-                self._problem = refused
-            error = None if refused is None else _full(f"it cannot be written: {refused}")
-            _tell([waiter for waiter, _ in waiters], error)
-            if problem is None:
-                continue
-            if problem != logged:
-                _log.error("outbox %s: ends of messages cannot be written, and wait in memory: %s", file.path, problem)
-                logged = problem
-            if closing:
-                _log.error("outbox %s: closed with ends unwritten; those messages will be sent again", file.path)
-                break
-            with self._changed:
-                _put_back(batch, self._batch)
-                self._changed.wait(_AGAIN)
-        file.close()
-
-
-def _relieved(file: OutboxFile, ends: Batch) -> str | None:
-    """Why the ends could not be written, after making what room there can be."""
-    try:
-        file.relieve()
-    except (sqlite3.Error, OSError) as error:
-        return _problem(file, ends) and str(error)
-    return _problem(file, ends)
-
-
-def _problem(file: OutboxFile, batch: Batch) -> str | None:
-    """Why the batch could not be written; None if it was."""
-    if not batch:
-        return None
-    try:
-        file.write(batch)
-    except sqlite3.Error as error:
-        return str(error)
-    return None
-
-
-def _put_back(old: Batch, new: Batch) -> None:
-    for name in ("took", "tried", "ended", "dead", "known", "taken"):
-        setattr(new, name, getattr(old, name) + getattr(new, name))
-    new.forgotten = max(old.forgotten, new.forgotten)
-
-
-def _tell(waiters: list[asyncio.Future[None]], error: DeliveryError | None) -> None:
-    """Ends the waiting of tasks, each group on its own loop, from the writer's thread."""
-    if not waiters:
-        return
-
-    def tell() -> None:
-        for waiter in waiters:
-            if waiter.done():
-                continue
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(DeliveryError(*error.args))
-
-    try:
-        waiters[0].get_loop().call_soon_threadsafe(tell)
-    except RuntimeError:
-        _log.warning("outbox: the event loop ended before %d messages were told that they are on disk", len(waiters))
-
-
-def _full(why: str) -> DeliveryError:
-    return DeliveryError("outbox_full", f"the outbox takes nothing new: {why}; deliveries go on, try again later")
+        self._count -= 1
+        self._bytes -= job.size
 
 
 def _delivery(job: Job, status: Status, detail: str) -> Delivery:

@@ -11,11 +11,13 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ..errors import MessageError
 from ..message import Message
 from .records import Attempt, Branch, DeadLetter
+
+_R = TypeVar("_R", Attempt, Branch, DeadLetter)
 
 _MAPPING: Final = b"j"
 _RAW: Final = b"r"
@@ -66,18 +68,42 @@ def encode_letter(letter: DeadLetter) -> bytes:
 
 
 def decode_letter(body: bytes) -> DeadLetter:
-    """The dead letter that :func:`encode_letter` wrote."""
+    """The dead letter that :func:`encode_letter` wrote, in this version or another: fields that are not known here are
+    left out, and those that are missing have a value that says nothing.
+
+    Raises:
+        ValueError: it is no dead letter.
+    """
     record = json.loads(body)
+    if not isinstance(record, dict) or not isinstance(record.get("message"), str):
+        raise ValueError("a dead letter without a message")
     record["message"] = decode(base64.b64decode(record["message"]))
-    record["attempts"] = _attempts(record["attempts"])
+    record["attempts"] = _all(Attempt, record.get("attempts"))
     record["branches"] = tuple(
-        Branch(**{**branch, "attempts": _attempts(branch["attempts"])}) for branch in record["branches"]
+        _known(Branch, {**branch, "attempts": _all(Attempt, branch.get("attempts"))})
+        for branch in record.get("branches") or ()
     )
-    return DeadLetter(**record)
+    return _known(DeadLetter, record)
 
 
-def _attempts(records: list[dict[str, Any]]) -> tuple[Attempt, ...]:
-    return tuple(Attempt(**record) for record in records)
+_NOTHING: Final[dict[str, Any]] = {
+    "str": "", "int": 0, "float": 0.0, "bool": False, "Status": "dead_lettered", "Reason": "internal",
+    "Outcome": "failure", "Literal['dead_lettered', 'expired']": "dead_lettered",
+}  # fmt: skip
+"""What stands for a missing field, by its type; None for others, which may be None."""
+
+
+def _known(record: type[_R], fields: Mapping[str, Any]) -> _R:
+    found = {
+        field.name: fields.get(field.name, _NOTHING.get(str(field.type).replace('"', "'")))
+        for field in dataclasses.fields(record)
+        if field.name in fields or field.default is dataclasses.MISSING
+    }
+    return record(**found)
+
+
+def _all(record: type[_R], found: list[Mapping[str, Any]] | None) -> tuple[_R, ...]:
+    return tuple(_known(record, fields) for fields in found or ())
 
 
 def _dumped(value: object) -> bytes:

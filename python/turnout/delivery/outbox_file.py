@@ -1,128 +1,93 @@
 """The outbox on disk: an SQLite file of messages accepted and not settled, dead letters, and ids delivered lately.
 
-Tables, layout 1 (``user_version``): ``message``, one row for each unsettled message; ``took``, the pools of a route
-with mode ``all`` that have it already; ``dead``, the dead letters; ``known``, ids of delivered messages, for the
-repeats. Rows of ``message`` and ``dead`` carry a CRC-32 of what they hold, because SQLite does not notice a flipped bit
-in a value. The index on the ids is a second list of what there should be: with it, a damaged file tells what is gone.
+:mod:`.outbox_schema` has its tables. Invariants:
 
-Invariants:
-
-- One process at a time: SQLite's exclusive locking mode, which the kernel ends with the process, however it ends.
-- WAL and ``synchronous=FULL``: a transaction that returned is on disk. One :meth:`write` is one transaction, one fsync.
+- One router at a time, by a lock file beside it. Others may read meanwhile, and write small transactions.
+- WAL and ``synchronous=FULL``: a transaction that returned is on disk. One :meth:`OutboxFile.write` is one transaction,
+  one fsync.
 - A damaged file is never written to nor deleted: it is renamed, and what can be read of it goes to a new one. What was
   in a damaged or cut write-ahead log is an exception: SQLite goes back to the last sound transaction and does not tell.
-- Beside it lies a reserve, a file of 4 MB: a delete needs room too. When the disk is full the reserve is given up, so
-  that ends can still be written, and nothing is added until there is room for it again; the file shrinks to make it.
 
 Of one thread at a time, but for :meth:`OutboxFile.rows`, which may be called beside the writer.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
-import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from ..errors import ConfigError
+from .outbox_lock import SHARED, FileLock
+from .outbox_reserve import Reserve
+from .outbox_salvage import Damage, put_aside, salvage
+from .outbox_schema import (
+    ADD,
+    APPLICATION,
+    BRANCH,
+    COLUMNS,
+    COLUMNS_1,
+    DEAD,
+    KNOWN,
+    LAYOUT,
+    RUN,
+    RUN_BITS,
+    BranchRow,
+    Row,
+    branch_values,
+    create,
+    known_crc,
+    row_values,
+    sound,
+    sound_1,
+    upgrade,
+)
 
-LAYOUT: Final = 1
-_RESERVE: Final = 4 << 20
-"""Bytes. Above what a checkpoint may add to the file: the log is brought in at 1 MB, or after one transaction."""
-_STEP: Final = 128
-"""Pages (of 4 KB) given back to the disk at once."""
-_APPLICATION: Final = 0x7475726E  # "turn", so that a file of another program is told from ours
-_TABLES: Final = """
-CREATE TABLE message(seq INTEGER PRIMARY KEY, id TEXT NOT NULL, priority INTEGER NOT NULL, accepted REAL NOT NULL,
-                     expires REAL, body BLOB NOT NULL, crc INTEGER NOT NULL, tried INTEGER NOT NULL DEFAULT 0,
-                     mark INTEGER NOT NULL);
-CREATE INDEX message_id ON message(id, mark);
-CREATE TABLE took(seq INTEGER NOT NULL, pool TEXT NOT NULL, PRIMARY KEY(seq, pool)) WITHOUT ROWID;
-CREATE TABLE dead(number INTEGER PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE known(number INTEGER PRIMARY KEY, id TEXT NOT NULL, at REAL NOT NULL);
-"""
-_COLUMNS: Final = "seq, id, priority, accepted, expires, body, crc, tried"
-_INSERT: Final = f"INSERT INTO message({_COLUMNS}, mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
-_TOOK: Final = "INSERT OR IGNORE INTO took(seq, pool) VALUES (?, ?)"
-_DEAD: Final = "INSERT INTO dead(number, body, crc) VALUES (?, ?, ?)"
-_KNOWN: Final = "INSERT OR REPLACE INTO known(number, id, at) VALUES (?, ?, ?)"
+_BUSY: Final = 10.0
+"""Seconds to wait for a transaction of another process; they are short."""
 
-
-class Row(NamedTuple):
-    """One unsettled message as it is on disk."""
-
-    seq: int
-    """Counted from the first message of the file."""
-    id: str
-    priority: int
-    accepted: float
-    """Unix seconds."""
-    expires: float | None
-    """Unix seconds; None: it has no end of its own."""
-    body: bytes
-    """The message, by ``outbox_codec``."""
-    tried: int
-    """Attempts in earlier runs: those that failed, and one for each end of a run, as one may have been under way."""
-
-
-@dataclass(frozen=True)
-class Damage:
-    """What was found wrong with a file, and what became of it."""
-
-    kept_as: Path
-    """Where the damaged file is now."""
-    problem: str
-    salvaged: int
-    """Unsettled messages that are in the new file."""
-    gone: tuple[str, ...]
-    """Ids of the messages that could not be read."""
-    certain: bool
-    """Whether that is all that is gone; False: the list of ids was damaged too."""
-    letters_gone: int
-    """Dead letters that could not be read."""
-
-    def __str__(self) -> str:
-        """In words."""
-        gone = ", ".join(self.gone[:20]) + (", …" if len(self.gone) > 20 else "")
-        more = "" if self.certain else "; the list of ids is damaged too, so there may be more"
-        return (
-            f"the outbox was damaged ({self.problem}) and is kept as {self.kept_as}: {self.salvaged} unsettled "
-            f"messages saved, {len(self.gone)} gone{f' ({gone})' if gone else ''}{more}; "
-            f"{self.letters_gone} dead letters gone"
-        )
+_OLD_RUNS: Final = "DELETE FROM run WHERE number < (SELECT coalesce(min(seq) >> ?, ?) FROM message)"
 
 
 class Batch:
     """Changes that are written together. Additions come first, so that a message may be added and ended in one."""
 
-    __slots__ = ("added", "dead", "ended", "forgotten", "known", "taken", "took", "tried")
+    __slots__ = ("added", "branches", "dead", "ended", "forgotten", "known", "runs", "taken")
 
     def __init__(self) -> None:
         self.added: list[Row] = []
-        self.took: list[tuple[int, str]] = []
-        self.tried: list[tuple[int]] = []
+        self.branches: dict[tuple[int, str], BranchRow] = {}
+        """By message and pool; only the last state of each counts."""
         self.ended: list[tuple[int]] = []
         self.dead: list[tuple[int, bytes]] = []
         self.known: list[tuple[int, str, float]] = []
         self.taken: list[tuple[int]] = []
         """Numbers of dead letters that somebody took."""
+        self.runs: dict[int, bool] = {}
+        """Runs of the router, and whether they were closed."""
         self.forgotten = 0
         """Ids known up to this number are forgotten."""
 
     def __bool__(self) -> bool:
         return bool(
-            self.added or self.took or self.tried or self.ended or self.dead or self.known or self.taken
+            self.added or self.branches or self.ended or self.dead or self.known or self.taken or self.runs
             or self.forgotten
         )  # fmt: skip
 
+    def put_back(self, older: Batch) -> None:
+        """Takes over the changes of an older batch that could not be written, but for its additions."""
+        self.branches = {**older.branches, **self.branches}
+        self.runs = {**older.runs, **self.runs}
+        for name in ("ended", "dead", "known", "taken"):
+            setattr(self, name, getattr(older, name) + getattr(self, name))
+        self.forgotten = max(older.forgotten, self.forgotten)
+
 
 class OutboxFile:
-    """An open outbox file. Opening one creates, checks and if need be salvages it."""
+    """An open outbox file. Opening one locks, creates, upgrades, checks and if need be salvages it."""
 
     def __init__(self, path: Path) -> None:
         """Opens ``path``, creating it if it is not there. :attr:`damage` tells what was wrong with it.
@@ -132,30 +97,35 @@ class OutboxFile:
                 its directory cannot be written.
         """
         self.path = path
-        self._lock = threading.Lock()
         self.damage: Damage | None = None
+        self._mutex = threading.Lock()
+        self._lock = FileLock(path)
         try:
-            self._db, problem = _opened(path)
-            self._reserve = path.with_name(path.name + ".reserve")
-            if problem is not None:
-                self.damage = self._salvage(problem)
-            self.reserved()
+            self._db = self._opened()
+            self._reserve = Reserve(path, self._db, self._mutex)
+            self._reserve.kept()
         except sqlite3.OperationalError as error:
+            self._lock.close()
             raise ConfigError(f"outbox {path}: cannot be opened: {error}") from error
         except OSError as error:
+            self._lock.close()
             raise ConfigError(f"outbox {path}: its damaged file cannot be put aside: {error}") from error
+        except BaseException:
+            self._lock.close()
+            raise
 
-    def rows(self, after: int, last: int, limit: int) -> list[tuple[Row, frozenset[str]]]:
-        """Unsettled messages numbered above ``after`` and up to ``last``, in order, with the pools that have them."""
-        query = f"SELECT {_COLUMNS} FROM message WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608 - ours
-        pools: dict[int, list[str]] = {}
-        with self._lock:
-            found = [_row(row) for row in self._db.execute(query, (after, last, limit))]
+    def rows(self, after: int, last: int, limit: int) -> list[tuple[Row, dict[str, BranchRow]]]:
+        """Unsettled messages numbered above ``after`` and up to ``last``, in order, with their branches by pool."""
+        query = f"SELECT {COLUMNS['message']} FROM message WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608
+        branches: dict[int, dict[str, BranchRow]] = {}
+        with self._mutex:
+            found = [Row._make(row[:-1]) for row in self._db.execute(query, (after, last, limit))]
             if found:
-                span = (found[0].seq, found[-1].seq)
-                for seq, pool in self._db.execute("SELECT seq, pool FROM took WHERE seq BETWEEN ? AND ?", span):
-                    pools.setdefault(seq, []).append(pool)
-        return [(row, frozenset(pools.get(row.seq, ()))) for row in found]
+                query = f"SELECT {COLUMNS['branch']} FROM branch WHERE seq BETWEEN ? AND ?"  # noqa: S608
+                for row in self._db.execute(query, (found[0].seq, found[-1].seq)):
+                    branch = BranchRow._make(row[:-1])
+                    branches.setdefault(branch.seq, {})[branch.pool] = branch
+        return [(row, branches.get(row.seq, {})) for row in found]
 
     def unsettled(self) -> list[tuple[int, str, int]]:
         """Number, id and size in bytes of each unsettled message."""
@@ -169,9 +139,11 @@ class OutboxFile:
         """Number, id and time of delivery (Unix seconds) of messages delivered lately."""
         return self._db.execute("SELECT number, id, at FROM known ORDER BY number").fetchall()
 
-    def last(self) -> int:
-        """The number of the last message in the file; 0 if there is none."""
-        return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()[0])
+    def runs(self) -> Mapping[int, bool]:
+        """The earlier runs that are known of, and whether they were closed; those that left nothing may be missing."""
+        found = {number: bool(clean) for number, clean in self._db.execute("SELECT number, clean FROM run")}
+        (last,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()
+        return {last >> RUN_BITS: False, **found}
 
     def write(self, batch: Batch) -> None:
         """Writes all of the batch, or nothing; on disk when it returns.
@@ -179,22 +151,24 @@ class OutboxFile:
         Raises:
             sqlite3.Error: nothing of it was written; a full disk is an ``OperationalError``.
         """
-        with self._lock:
+        with self._mutex:
             self._write(self._db, batch)
 
     def _write(self, db: sqlite3.Connection, batch: Batch) -> None:
         db.execute("BEGIN IMMEDIATE")
         try:
-            db.executemany(_INSERT, [(*row[:6], _row_crc(row), row.tried, _mark(row)) for row in batch.added])
-            db.executemany(_TOOK, batch.took)
-            db.executemany("UPDATE message SET tried = tried + 1 WHERE seq = ?", batch.tried)
+            db.executemany(ADD, map(row_values, batch.added))
+            db.executemany(BRANCH, map(branch_values, batch.branches.values()))
             db.executemany("DELETE FROM message WHERE seq = ?", batch.ended)
-            db.executemany("DELETE FROM took WHERE seq = ?", batch.ended)
-            db.executemany(_DEAD, [(number, body, zlib.crc32(body)) for number, body in batch.dead])
+            db.executemany("DELETE FROM branch WHERE seq = ?", batch.ended)
+            db.executemany(DEAD, [(number, body, zlib.crc32(body)) for number, body in batch.dead])
             db.executemany("DELETE FROM dead WHERE number = ?", batch.taken)
-            db.executemany(_KNOWN, batch.known)
+            db.executemany(KNOWN, [(*row, known_crc(row)) for row in batch.known])
             if batch.forgotten:
                 db.execute("DELETE FROM known WHERE number <= ?", (batch.forgotten,))
+            if batch.runs:
+                db.execute(_OLD_RUNS, (RUN_BITS, max(batch.runs)))
+                db.executemany(RUN, batch.runs.items())
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:  # SQLite ends some transactions by itself, as on a full disk
@@ -202,151 +176,44 @@ class OutboxFile:
             raise
 
     def reserved(self) -> bool:
-        """Whether the reserve is there, after making it if there is room or the file can shrink."""
-        return self._made() or (self._shrunk() and self._made())
-
-    def _shrunk(self) -> bool:
-        """Gives pages that hold nothing back to the disk, a few at a time: each step needs room in the log itself."""
-        try:
-            with self._lock:
-                before, free = -1, self._free()
-                while free not in (0, before):
-                    self._db.execute(f"PRAGMA incremental_vacuum({_STEP})").fetchall()
-                    before, free = free, self._free()
-                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.Error:
-            return False
-        return True
-
-    def _free(self) -> int:
-        return int(self._db.execute("PRAGMA freelist_count").fetchone()[0])
-
-    def _made(self) -> bool:
-        try:
-            if not self._reserve.exists() or self._reserve.stat().st_size < _RESERVE:
-                with self._reserve.open("wb") as file:
-                    file.write(bytes(_RESERVE))
-                    file.flush()
-                    os.fsync(file.fileno())
-        except OSError:
-            self._reserve.unlink(missing_ok=True)
-            return False
-        return True
+        """Whether there is room to write ends even when the disk is full, after trying to make it."""
+        return self._reserve.kept()
 
     def relieve(self) -> None:
-        """Gives up the reserve, and brings the write-ahead log into the file.
+        """Gives up the reserve, so that ends can be written.
 
         Raises:
             sqlite3.Error: the disk has no room even so, or fails.
         """
-        self._reserve.unlink(missing_ok=True)
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-    def started(self) -> None:
-        """Counts an attempt for each message left over: one may have been under way when the process ended."""
-        self._db.execute("UPDATE message SET tried = tried + 1")
+        self._reserve.give_up()
 
     def close(self) -> None:
         """Brings the write-ahead log into the file and lets go of it."""
         self._db.close()
-        self._reserve.unlink(missing_ok=True)
+        self._reserve.close()
+        self._lock.close()
 
-    def _salvage(self, problem: str) -> Damage:
-        """Puts the damaged file aside and fills a new one with what can be read of it."""
-        self._db.close()
-        aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
-        for suffix in ("-wal", "-shm", ""):
-            part = self.path.with_name(self.path.name + suffix)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + suffix))
-        self._db, again = _opened(self.path)
+    def _opened(self) -> sqlite3.Connection:
+        """The file, fit for use; a damaged one is put aside first."""
+        db, problem = _opened(self.path)
+        if problem is None:
+            return db
+        db.close()
+        aside = put_aside(self.path)
+        db, again = _opened(self.path)
         if again is not None:
             raise sqlite3.OperationalError(f"a new file is damaged too: {again}")
-        old = _Reader(aside)
-        rows = {row[0]: row for row in old.rows("message", "seq", _COLUMNS) if _sound(row)}
-        ids = {seq: name for seq, name in old.listed() if isinstance(seq, int)}
-        letters = {row[0]: row for row in old.rows("dead", "number", "number, body, crc")}
-        sound = [row for row in letters.values() if isinstance(row[1], bytes) and zlib.crc32(row[1]) == row[2]]
-        took = [row for row in old.all("SELECT seq, pool FROM took") if row[0] in rows and isinstance(row[1], str)]
-        known = [row for row in old.all("SELECT number, id, at FROM known") if isinstance(row[1], str)]
-        certain = old.complete_list and rows.keys() <= ids.keys()
-        old.close()
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(_INSERT, [(*row, _mark(row)) for row in rows.values()])
-            self._db.executemany(_TOOK, took)
-            self._db.executemany(_DEAD, sound)
-            self._db.executemany(_KNOWN, known)
-        gone = tuple(str(name) for seq, name in sorted(ids.items()) if seq not in rows)
-        return Damage(aside, problem, len(rows), gone, certain, len(letters) - len(sound))
-
-
-class _Reader:
-    """Reads what it can of a damaged file."""
-
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-        self.complete_list = False
-
-    def all(self, query: str) -> list[tuple[Any, ...]]:
-        """The rows of a query up to the first that cannot be read."""
-        return list(_until_damage(lambda: self._db.execute(query)))
-
-    def rows(self, table: str, key: str, columns: str) -> Iterator[tuple[Any, ...]]:
-        """The rows before the first damage and those after the last; then those between, asked for one by one."""
-        seen: set[int] = set()
-        for direction in ("ASC", "DESC"):
-            for row in self.all(f"SELECT {columns} FROM {table} ORDER BY {key} {direction}"):  # noqa: S608 - our names
-                if isinstance(row[0], int) and row[0] not in seen:
-                    seen.add(row[0])
-                    yield row
-        for seq, _ in self.listed() if table == "message" else ():
-            if seq not in seen:
-                yield from _until_damage(
-                    lambda seq=seq: self._db.execute(f"SELECT {columns} FROM {table} WHERE {key} = ?", (seq,))  # type: ignore[misc] # noqa: S608
-                )
-
-    def listed(self) -> list[tuple[Any, ...]]:
-        """Number and id of each message that should be there, by the index on ids."""
-        query = "SELECT seq, id, mark FROM message INDEXED BY message_id ORDER BY id"
-        found = self.all(query)
-        sound = [row[:2] for row in found if _mark(row) == row[2]]
-        try:
-            self.complete_list = (
-                len(sound) == len(found)
-                and not any(
-                    "message_id" in str(said) for (said,) in self._db.execute("PRAGMA integrity_check(message)")
-                )
-                and len(found) == len(self._db.execute(query).fetchall())
-            )
-        except (sqlite3.Error, UnicodeDecodeError):
-            self.complete_list = False
-        return sound
-
-    def close(self) -> None:
-        self._db.close()
-
-
-def _until_damage(query: Callable[[], Iterable[tuple[Any, ...]]]) -> Iterator[tuple[Any, ...]]:
-    try:
-        yield from query()
-    except (sqlite3.Error, UnicodeDecodeError):  # the latter is how Python fails at what SQLite says of a damaged name
-        return  # what lies behind it cannot be reached this way
+        self.damage = salvage(aside, problem, db)
+        return db
 
 
 def _opened(path: Path) -> tuple[sqlite3.Connection, str | None]:
     """The file, and what is wrong with it if it is damaged."""
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.2)
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY)
     try:
         return db, _prepared(db, path)
     except sqlite3.OperationalError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            db.close()
-            raise ConfigError(
-                f"outbox {path}: another process uses it (or another router of this one); give each its own file"
-            ) from error
         # 0: not SQLite's word but Python's, of text that is no UTF-8.
         if code not in (0, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_ERROR):
             db.close()
@@ -360,62 +227,42 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, str | None]:
 
 
 def _prepared(db: sqlite3.Connection, path: Path) -> str | None:
-    db.execute("PRAGMA locking_mode=EXCLUSIVE")
+    if not SHARED:
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA wal_autocheckpoint=256")
     application, layout = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-    tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application == 0 and layout == 0 and tables == 0:
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if application == 0 and layout == 0 and not tables:
         db.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        _begin(db)
-        for statement in _TABLES.split(";"):
-            db.execute(statement)
-        db.execute(f"PRAGMA application_id={_APPLICATION}")
-        db.execute(f"PRAGMA user_version={LAYOUT}")
-    elif application != _APPLICATION and not {"message", "took", "dead", "known"} <= _names(db):
+        _begin_logging(db)
+        db.execute("BEGIN EXCLUSIVE")
+        create(db)
+        db.execute("COMMIT")
+        return None
+    if application != APPLICATION and not {"message", "dead", "known"} <= tables:
         raise ConfigError(f"outbox {path}: is a database of another program; name another file")
-    elif application == _APPLICATION and LAYOUT < layout < 1000:
+    if application == APPLICATION and LAYOUT < layout < 1000:
         raise ConfigError(f"outbox {path}: has layout {layout}, and this release knows {LAYOUT}; use the later release")
-    elif (application, layout) != (_APPLICATION, LAYOUT):
+    if application != APPLICATION or layout not in (1, LAYOUT):
         return "its header is damaged"
-    else:
-        _begin(db)
-    db.execute("COMMIT")
+    _begin_logging(db)
     check = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if check != "ok":
         return str(check)
-    rows = db.execute(f"SELECT {_COLUMNS} FROM message")  # noqa: S608 - our own names
-    bad = sum(not _sound(row) for row in rows)
-    bad += sum(zlib.crc32(body) != crc for body, crc in db.execute("SELECT body, crc FROM dead"))
-    return f"{bad} rows do not match their checksum" if bad else None
+    columns, is_sound = (COLUMNS_1, sound_1) if layout == 1 else (COLUMNS, sound)
+    bad = sum(
+        not is_sound(table, row)
+        for table in columns
+        for row in db.execute(f"SELECT {columns[table]} FROM {table}")  # noqa: S608 - our own names
+    )
+    if bad:
+        return f"{bad} rows do not match their checksum"
+    if layout == 1:
+        upgrade(db)
+    return None
 
 
-def _begin(db: sqlite3.Connection) -> None:
-    """Takes the file for this process; not before it is known to be ours, because it changes the header."""
+def _begin_logging(db: sqlite3.Connection) -> None:
+    """Not before the file is known to be ours, because it changes the header."""
     db.execute("PRAGMA journal_mode=WAL").fetchone()
-    db.execute("BEGIN EXCLUSIVE")
-
-
-def _names(db: sqlite3.Connection) -> set[str]:
-    return {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
-
-
-def _row(columns: tuple[Any, ...]) -> Row:
-    return Row._make((*columns[:6], columns[7]))
-
-
-def _row_crc(row: tuple[Any, ...]) -> int:
-    seq, name, priority, accepted, expires, body = row[:6]
-    return zlib.crc32(body, zlib.crc32(f"{seq} {name} {priority} {accepted!r} {expires!r}".encode()))
-
-
-def _mark(row: tuple[Any, ...]) -> int:
-    """Checks what the index on ids says of a row, which stands there without the row."""
-    return zlib.crc32(f"{row[0]} {row[1]}".encode())
-
-
-def _sound(columns: tuple[Any, ...]) -> bool:
-    try:
-        return bool(_row_crc(columns) == columns[6]) and isinstance(columns[7], int)
-    except (TypeError, ValueError):  # a flipped bit can change a value's type
-        return False

@@ -24,6 +24,7 @@ Reason = Literal[
     "internal",
     "no_destination",
     "no_route",
+    "poison",
     "queue_full",
     "rejected",
     "unreadable",
@@ -41,6 +42,7 @@ Reason = Literal[
 - ``internal``: deciding failed with an error that is not the message's.
 - ``no_destination``: no destination may receive it, now or before its deadline.
 - ``no_route``: no stage gave it a route, and there is no default.
+- ``poison``: its attempts were under way as often as ``retries.max_attempts`` allows when the process died.
 - ``queue_full``: so many messages were waiting for its pool that more would have taken the room of other pools.
 - ``rejected``: a destination refused it for good.
 - ``unreadable``: a field that a rule names holds no value of the message model.

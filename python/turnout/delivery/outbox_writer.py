@@ -1,0 +1,133 @@
+"""The writer of an outbox: one thread that writes all that waits as one transaction, with one fsync, again and again.
+
+Acceptance waits for it; ends do not. While the disk is full or fails, additions are refused in words, and all else
+waits in memory until it can be written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import sqlite3
+import threading
+from typing import Final
+
+from ..errors import DeliveryError
+from .outbox_file import Batch, OutboxFile
+
+_AGAIN: Final = 0.5
+"""Seconds until what could not be written is tried again."""
+
+_log = logging.getLogger(__name__)
+_Waiter = asyncio.Future[None]
+
+
+class Writer:
+    """Writes to a file until it is closed. Changes are made to :attr:`batch` under :attr:`changed`, then notified."""
+
+    def __init__(self, file: OutboxFile, batch: Batch) -> None:
+        """``batch``: what is to be written first."""
+        self.changed = threading.Condition()
+        self.batch = batch
+        self.adding: list[_Waiter] = []
+        """Who waits for additions in the batch; refused if it cannot be written."""
+        self.noting: list[_Waiter] = []
+        """Who waits for anything else in it; told when it was tried, written or not."""
+        self.closing = False
+        self._file = file
+        self._problem: str | None = None
+        """Why nothing is added."""
+        self._thread = threading.Thread(target=self._run, name="turnout-outbox", daemon=True)
+        self._thread.start()
+
+    def close(self) -> Batch:
+        """Writes what is to be written and closes the file; what could not be written. Blocks."""
+        with self.changed:
+            self.closing = True
+            self.changed.notify()
+        self._thread.join()
+        return self.batch
+
+    def _run(self) -> None:
+        """Ends when closing, with nothing left or no way to write it."""
+        file, logged = self._file, ""
+        while True:
+            with self.changed:
+                self.changed.wait_for(lambda: self.batch or self.noting or self.closing, None)
+                batch, self.batch = self.batch, Batch()
+                adding, self.adding = self.adding, []
+                noting, self.noting = self.noting, []
+                closing = self.closing
+            if not batch and not noting:
+                break
+            if self._problem is not None and file.reserved():
+                self._problem = None
+            problem = refused = self._problem or _problem(file, batch)
+            if refused is not None:
+                # What was not accepted has no branches either: its attempts never begin.
+                never = {row.seq for row in batch.added}
+                batch.added = []
+                batch.branches = {key: row for key, row in batch.branches.items() if key[0] not in never}
+                problem = _relieved(file, batch)
+                self._problem = refused
+            _tell(adding, None if refused is None else full(f"it cannot be written: {refused}"))
+            _tell(noting, None if problem is None else full(f"it cannot be written: {problem}"))
+            if problem is None:
+                continue
+            if problem != logged:
+                _log.error("outbox %s: ends of messages cannot be written, and wait in memory: %s", file.path, problem)
+                logged = problem
+            with self.changed:
+                self.batch.put_back(batch)
+                if not closing:
+                    self.changed.wait(_AGAIN)
+            if closing:
+                _log.error("outbox %s: closed with ends unwritten; those messages will be sent again", file.path)
+                break
+        file.close()
+
+
+def _relieved(file: OutboxFile, ends: Batch) -> str | None:
+    """Why the ends could not be written, after making what room there can be."""
+    try:
+        file.relieve()
+    except (sqlite3.Error, OSError) as error:
+        return _problem(file, ends) and str(error)
+    return _problem(file, ends)
+
+
+def _problem(file: OutboxFile, batch: Batch) -> str | None:
+    """Why the batch could not be written; None if it was."""
+    if not batch:
+        return None
+    try:
+        file.write(batch)
+    except sqlite3.Error as error:
+        return str(error)
+    return None
+
+
+def _tell(waiters: list[_Waiter], error: DeliveryError | None) -> None:
+    """Ends the waiting of tasks, all on one loop, from the writer's thread."""
+    if not waiters:
+        return
+
+    def tell() -> None:
+        for waiter in waiters:
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(copy.copy(error))
+
+    try:
+        waiters[0].get_loop().call_soon_threadsafe(tell)
+    except RuntimeError:
+        _log.warning("outbox: the event loop ended before %d messages were told that they are on disk", len(waiters))
+
+
+def full(why: str) -> DeliveryError:
+    """The error for a message that the outbox does not take."""
+    return DeliveryError("outbox_full", f"the outbox takes nothing new: {why}; deliveries go on, try again later")

@@ -1,0 +1,191 @@
+"""Who attends to a message whose turn has come: decides, attempts in every branch, settles.
+
+A message of ``dispatch`` is attended to by the task that waits for it. Those of ``accept`` have none: runners, tasks
+that own a place in the lanes, settle one after another, as many at once as there are places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import AccessDeniedError, ConfigError, MessageError, NoRouteError
+from .attempts import Attempts
+from .failures import stopped_by, text_of
+from .jobs import Job, Run, Turn
+from .lanes import Lanes
+from .limits import TOO_SHORT, TimeIsUpError
+from .outbox import Outbox
+from .records import Delivery, Reason
+from .settings import DeliverySettings
+from .unsettled import Unsettled
+
+if TYPE_CHECKING:
+    from .._core import Plan
+
+Decide = Callable[[Any], Coroutine[Any, Any, "Plan"]]
+"""Plans a message, custom rules included; raises what the core's ``_plan`` raises."""
+
+_SLICE: Final = 0.001
+"""Seconds a runner settles messages without letting others use the event loop."""
+
+_REASONS: Final[dict[type[Exception], Reason]] = {
+    NoRouteError: "no_route", MessageError: "unreadable", AccessDeniedError: "access_denied",
+}  # fmt: skip
+
+_log = logging.getLogger(__name__)
+
+
+class Runners:
+    """Attends to the messages of one deliverer. Of one event loop; not for threads."""
+
+    def __init__(
+        self,
+        core: Any,
+        settings: DeliverySettings,
+        turns: Lanes[Job],
+        attempts: Attempts,
+        unsettled: Unsettled,
+        outbox: Outbox | None,
+        decide: Decide | None,
+    ) -> None:
+        self.settings = settings
+        self.context: contextvars.Context | None = None
+        """What runners run in. They go on from message to message, so it is that of the start and not of a message."""
+        self.tasks: set[asyncio.Task[None]] = set()
+        """The runners there are."""
+        self._core = core
+        self._turns = turns
+        self._attempts = attempts
+        self._unsettled = unsettled
+        self._outbox = outbox
+        self._decide = decide
+
+    def start_one(self) -> None:
+        """Starts a task that owns the place it was started for; see :meth:`Lanes.queue`."""
+        turn = Turn(0, 0)
+        turn.held = True
+        task = asyncio.get_running_loop().create_task(self._run(turn), context=self.context)
+        self.tasks.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self.tasks.discard(task)
+            self._attempts.give_back(turn)  # also where the task was cancelled before it began
+
+        task.add_done_callback(ended)
+
+    async def _run(self, turn: Turn) -> None:
+        """Settles queued messages, one after another, until none waits or its place has gone to another."""
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        while turn.held:
+            turn.held = False
+            job = self._turns.next()
+            if job is None:
+                return
+            job.held = True
+            try:
+                await self.deliver(job)
+            except Exception:  # noqa: BLE001 - a bug of ours: that message is a dead letter, the others go on
+                _log.exception("message %s: delivery failed", job.id)
+            finally:
+                turn.held, job.held = job.held, False
+            if loop.time() - since > _SLICE:
+                await asyncio.sleep(0)
+                since = loop.time()
+
+    async def deliver(self, job: Job) -> Delivery:
+        """Decides and attempts, entered holding the job's turn, and settles; also when an exception stops it."""
+        try:
+            plan = await self._planned(job) if job.plan is None else job.plan
+            if plan is not None:
+                if plan.mode == "all":
+                    await self._deliver_to_all(job, plan)
+                else:
+                    run = Run(job, plan, plan.pools, None, job)
+                    job.runs.append(run)
+                    await self._attempts.run(run)
+        except BaseException as error:
+            self._unsettled.give_up(job, *stopped_by(error))
+            raise
+        return self._unsettled.settle(job)
+
+    async def _planned(self, job: Job) -> Plan | None:
+        """The plan for the message, which has pools; None if the job failed instead."""
+        loop = asyncio.get_running_loop()
+        if self._attempts.limits.stopped or loop.time() >= job.deadline - TOO_SHORT:
+            job.failed(*self._out_of_time("before its turn came"))
+            return None
+        try:
+            if job.redrive is not None and job.redrive.target is not None:
+                plan = self.redirected(job.message, job.redrive.target)
+            elif self._decide is not None and self.settings.custom_rules:
+                plan = await self._attempts.limits.within(job.deadline, self._decide(job.message))
+            else:
+                plan = self._core._plan(job.message)
+        except (NoRouteError, MessageError, AccessDeniedError) as error:
+            job.failed(_REASONS[type(error)], text_of(error))
+            return None
+        except TimeIsUpError:
+            job.failed(*self._out_of_time("while custom rules ran"))
+            return None
+        except Exception as error:  # noqa: BLE001 - the message must not be lost, whatever happens
+            job.failed(*stopped_by(error))
+            return None
+        job.plan = plan
+        if not plan.pools:
+            source = "the default" if plan.rule is None else f"rule {plan.rule!r}"
+            job.failed("dead_letter", f"{source} says dead_letter")
+            return None
+        return plan
+
+    def redirected(self, message: object, target: str) -> Plan:
+        """The plan of a redrive that named its target.
+
+        Raises:
+            NoRouteError: it is not there: a reload took it away, or the redrive was for another configuration.
+        """
+        try:
+            plan: Plan = self._core._plan_to(message, target, "redrive")
+        except ConfigError:
+            raise NoRouteError(f"redriven to {target!r}, which is no pool and no destination") from None
+        return plan
+
+    def _out_of_time(self, when: str) -> tuple[Reason, str]:
+        if self._attempts.limits.stopped:
+            return "closed", f"the router was closed {when}"
+        return "deadline", f"its time was up {when}"
+
+    async def _deliver_to_all(self, job: Job, plan: Plan) -> None:
+        parallel = self.settings.parallel
+        missing = job.branches(plan, parallel=parallel)
+        if not missing:
+            return
+        own, *others = missing
+        if not parallel:
+            for run in missing:
+                await self._branch(run, self._attempts.run(run))
+            return
+        tasks = [asyncio.create_task(self._branch(run, self._attempts.run_in_turn(run))) for run in others]
+        try:
+            await self._branch(own, self._attempts.run(own))
+            self._attempts.give_back(job)
+            if tasks:
+                await asyncio.wait(tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+            raise
+        for task in tasks:
+            task.result()
+
+    async def _branch(self, run: Run, attempts: Coroutine[Any, Any, None]) -> None:
+        """Makes the attempts of a branch; a delivered one is not made again by another start."""
+        await attempts
+        if self._outbox is not None and run.status == "delivered":
+            self._outbox.took(run)

@@ -1,0 +1,94 @@
+"""Messages accepted and not settled yet, and how one is settled: exactly once, whoever gives it up."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .dead_letters import DeadLetters
+from .jobs import Job
+from .lanes import Lanes
+from .ledger import Counts
+from .outbox import Outbox
+from .records import DeadLetter, Delivery, Reason
+from .settlement import delivery_of, letters_of
+
+
+class Unsettled:
+    """The unsettled messages of one deliverer. Of one event loop; not for threads."""
+
+    def __init__(self, counts: Counts, dead_letters: DeadLetters, room: Lanes[Job], outbox: Outbox | None) -> None:
+        """``room``: of which each message holds a place until it is settled."""
+        self._counts = counts
+        self._dead_letters = dead_letters
+        self._room = room
+        self._outbox = outbox
+        self._jobs: dict[int, Job] = {}
+        self._joining: list[asyncio.Future[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, job: Job) -> None:
+        """The message was accepted."""
+        self._counts.accepted += 1
+        self._jobs[job.number] = job
+
+    def give_up(self, job: Job, reason: Reason, detail: str) -> None:
+        """Settles the message as it stands; what has not ended of it has failed. No effect if it is settled."""
+        if job.delivery is None:
+            job.failed(reason, detail)
+            self.settle(job)
+
+    def give_up_all(self, reason: Reason, detail: str) -> None:
+        """As :meth:`give_up`, of every message."""
+        for job in list(self._jobs.values()):
+            self.give_up(job, reason, detail)
+
+    def settle(self, job: Job) -> Delivery:
+        """Accounts for a message whose delivery has ended, once; says how it ended."""
+        if job.delivery is not None:  # given up at close, while an attempt went on
+            return job.delivery
+        elapsed = asyncio.get_running_loop().time() - job.started
+        delivery = job.delivery = delivery_of(job, elapsed, outbox=self._outbox is not None)
+        letters = letters_of(job, delivery) if delivery.status != "delivered" or delivery.branches else []
+        job.runs.clear()  # runs know their job: a cycle, which the garbage collector would have to find
+        del self._jobs[job.number]
+        self._room.release()
+        counts = self._counts
+        if delivery.status == "delivered":
+            counts.delivered += 1
+            counts.latency.record(elapsed)
+        elif delivery.status == "expired":
+            counts.expired += 1
+        elif delivery.status == "kept":
+            counts.kept += 1
+        else:
+            counts.dead_lettered += 1
+        self._keep(job, delivery, letters)
+        if not self._jobs:
+            joining, self._joining = self._joining, []
+            for done in joining:
+                if not done.done():
+                    done.set_result(None)
+        return delivery
+
+    def _keep(self, job: Job, delivery: Delivery, letters: list[DeadLetter]) -> None:
+        """Tells the end of a message to the outbox, the dead letters, and those who brought it a second time."""
+        numbers = [0] * len(letters)
+        if self._outbox is not None and delivery.status != "kept":
+            kept = letters if self._dead_letters.max_kept else ()
+            numbers = self._outbox.end(job, delivered=delivery.delivered, letters=kept) or numbers
+        for letter, number in zip(letters, numbers, strict=True):
+            self._counts.partial += letter.partial and delivery.delivered
+            self._counts.reasons[letter.reason] = self._counts.reasons.get(letter.reason, 0) + 1
+            self._dead_letters.add(letter, number)
+        for waiter in job.waiters:
+            if not waiter.done():
+                waiter.set_result(delivery)
+
+    async def join(self) -> None:
+        """Returns when everything is settled."""
+        while self._jobs:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._joining.append(done)
+            await done
