@@ -28,6 +28,8 @@ from .errors import ConfigError, MessageError, RuleError, TurnoutError
 from .events import MOST, EventStream, EventStreams
 from .health import Check, Health, HealthCheck, HealthChecks
 from .reports import Event, Explanation, Stats
+from .sources import Bridged, Source, bridge
+from .sources import source as open_source
 from .transports import DEFAULT_THREADS, Function, Target, Transports
 
 _log = logging.getLogger("turnout")
@@ -282,14 +284,19 @@ class Router(_core.Router):
     ) -> None:
         await self.close()
 
-    async def dispatch(self, message: Any) -> Delivery:
+    async def dispatch(
+        self, message: Any, *, message_id: str | None = None, on_accept: Callable[[], None] | None = None
+    ) -> Delivery:
         """Accepts a message, decides, delivers, fails over; returns when it is settled.
+
+        - ``message_id``: the id of a message that brings none.
+        - ``on_accept``: called when it is accepted, with an outbox on disk; not where its id was brought before.
 
         Raises:
             MessageError: it is no message; it was not accepted.
             DeliveryError: nothing can be accepted now: the router is closed, or its dead letters are full.
         """
-        return await self._deliverer.dispatch(message)
+        return await self._deliverer.dispatch(message, message_id=message_id, on_accept=on_accept)
 
     async def accept(self, message: Any) -> str:
         """Accepts a message and returns its id; it is settled behind. Waits while ``performance.max_waiting`` wait.
@@ -302,6 +309,22 @@ class Router(_core.Router):
     async def join(self) -> None:
         """Returns when everything accepted is settled."""
         await self._deliverer.join()
+
+    async def run(self, source: Source | str, *, drain: float = 30.0, **options: Any) -> Bridged:
+        """Brings the messages of a source until it ends, and says how many; the router must have started.
+
+        A message is acknowledged at its broker when it is in the outbox; without one when it is delivered, and what was
+        given up on goes back to the broker. When the calling task is cancelled nothing more is fetched, and what is in
+        flight gets ``drain`` seconds to settle. See :mod:`turnout.sources`.
+
+        - ``source``: a source, or a url such as ``redis://HOST/0`` with ``options`` as keywords.
+
+        Raises:
+            ConfigError: the source cannot work.
+            OSError: it cannot be read any further.
+        """
+        made = open_source(source, **options) if isinstance(source, str) else source
+        return await bridge(self, made, drain=drain)
 
     @property
     def ledger(self) -> Ledger:

@@ -11,7 +11,7 @@ import typer
 from ..config import RouterConfig, json_schema, notices, starter
 from ..errors import ConfigError, RuleError
 from ..router import Router
-from .feed import STDIN
+from ..sources.file import STDIN
 from .loading import ConfigArgument, alone, read_config
 from .output import OK, USAGE, fail, print_json, until_reader_leaves, warn
 

@@ -11,9 +11,9 @@ import typer
 from ..errors import ConfigError, TurnoutError
 from ..reports import Explanation, RuleExplanation
 from ..router import Router
-from .feed import STDIN, Source
-from .loading import AppOption, ConfigArgument, InputOption, SeedOption, open_router, open_source
-from .ndjson import Line, LineReader
+from ..sources.file import STDIN, Bytes
+from ..sources.ndjson import Line, LineReader
+from .loading import AppOption, ConfigArgument, InputOption, SeedOption, open_bytes, open_router
 from .output import OK, UNDELIVERED, fail, print_json_line, until_reader_leaves
 
 Asked: TypeAlias = list[str] | Literal["all"] | None
@@ -30,7 +30,7 @@ def route(
     router = open_router(config, app=app, seed=seed)
     failed = False
     with until_reader_leaves():
-        for batch in _batches(open_source(messages, config)):
+        for batch in _batches(open_bytes(messages, config)):
             good = [line.message for line in batch if line.message is not None]
             decisions = iter(router.route_many(good))
             for line in batch:
@@ -64,7 +64,7 @@ def explain(
     asked: Asked = "all" if every else rule
     failed = False
     with until_reader_leaves():
-        for batch in _batches(open_source(messages, config)):
+        for batch in _batches(open_bytes(messages, config)):
             for line in batch:
                 outcome = _explained(router, line, asked)
                 failed |= isinstance(outcome, (str, TurnoutError)) or outcome.stage is None
@@ -76,7 +76,7 @@ def explain(
     raise typer.Exit(UNDELIVERED if failed else OK)
 
 
-def _batches(source: Source) -> Iterator[list[Line]]:
+def _batches(source: Bytes) -> Iterator[list[Line]]:
     try:
         yield from LineReader(source.read).batches()
     except OSError as error:

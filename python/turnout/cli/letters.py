@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from io import FileIO
-from typing import Final
+from typing import Any, Final
 
 from ..delivery import DeadLetter, DeadLetters
 from .progress import Watcher
@@ -45,7 +45,7 @@ class Letters:
         self._seen = 0
         self._named = 0
         self._broken = False
-        self._unwritten: list[tuple[DeadLetter, int | None]] = []
+        self._unwritten: list[tuple[str, DeadLetter | None]] = []
         self._writing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -57,7 +57,7 @@ class Letters:
         if self._file is None:
             self._watcher.note(f"{len(found):,} dead letters of earlier runs are in the outbox: see turnout dlq")
         else:
-            self._write([(letter, None) for letter in found])
+            self._write([(_line(letter, None), letter) for letter in found])
 
     def look(self, line_of: Callable[[object], int | None]) -> None:
         """Tells of those that came since the last look. ``line_of``: the number of a message's line, if it has one."""
@@ -72,9 +72,14 @@ class Letters:
                 if self._named == _NAMED:
                     self._watcher.note("further dead letters are not named here")
         if self._file is not None:
-            self._write(new)
+            self._write([(_line(letter, line), letter) for letter, line in new])
         elif not self._durable:
             self._store.purge(letter for letter, _ in new)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether letters are nowhere on disk."""
+        return self._file is None and not self._durable
 
     @property
     def full(self) -> bool:
@@ -86,13 +91,24 @@ class Letters:
         while self._store.full and self._writing is not None:
             await asyncio.wait([self._writing])
 
+    async def on_disk(self) -> bool:
+        """Whether those that were told are in a file, after waiting for that."""
+        await self.written()
+        return self._file is not None and not self._broken
+
+    def write_rejected(self, name: str, body: bytes, why: str) -> None:
+        """Adds what was no message to the file, if there is one: its broker may not keep it."""
+        if self._file is not None:
+            record = {"line": None, "id": name, "rejected": why, "body": body.decode("utf-8", "backslashreplace")}
+            self._write([(_json(record), None)])
+
     async def written(self) -> None:
         """Returns when all that were told are in the file, or cannot be."""
         while self._writing is not None:
             await asyncio.wait([self._writing])
 
-    def _write(self, letters: Iterable[tuple[DeadLetter, int | None]]) -> None:
-        self._unwritten.extend(letters)
+    def _write(self, entries: Iterable[tuple[str, DeadLetter | None]]) -> None:
+        self._unwritten.extend(entries)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_all())
 
@@ -101,16 +117,15 @@ class Letters:
         try:
             while self._unwritten:
                 batch, self._unwritten = self._unwritten, []
-                lines = [_line(letter, line) for letter, line in batch]
                 if not self._broken:
                     try:
-                        await asyncio.to_thread(_append, self._file, "".join(lines).encode())
+                        await asyncio.to_thread(_append, self._file, "".join(line for line, _ in batch).encode())
                     except OSError as error:
                         self._fail(error)
                 if not self._broken or not self._durable:
-                    self._store.purge(letter for letter, _ in batch)
+                    self._store.purge(letter for _, letter in batch if letter is not None)
                 if self._broken and not self._durable:
-                    for line in lines:
+                    for line, _ in batch:
                         self._watcher.note(line.rstrip("\n"))
         finally:
             self._writing = None
@@ -136,7 +151,11 @@ def _append(file: FileIO | None, data: bytes) -> None:
 
 
 def _line(letter: DeadLetter, line: int | None) -> str:
-    return json.dumps({"line": line, **letter.as_dict()}, ensure_ascii=False, separators=(",", ":"), default=str) + "\n"
+    return _json({"line": line, **letter.as_dict()})
+
+
+def _json(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=str) + "\n"
 
 
 def _told(letter: DeadLetter, line: int | None) -> str:

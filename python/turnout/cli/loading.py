@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -16,9 +16,11 @@ from typing import Annotated, Any
 import typer
 
 from ..config import RouterConfig, StateConfig, load_file, load_text
+from ..config.placeholders import resolve
 from ..errors import ConfigError, RuleError, TurnoutError
 from ..router import Router
-from .feed import STDIN, Source
+from ..sources import STDIN, Source, source
+from ..sources.file import Bytes
 from .output import fail
 
 ConfigArgument = Annotated[
@@ -84,14 +86,32 @@ def open_router(
     return router
 
 
-def open_source(path: str, config: str) -> Source:
+def open_bytes(path: str, config: str) -> Bytes:
     """The input to read messages from; problems end the command."""
     if path == config == STDIN:
         fail("the configuration and the messages cannot both come from standard input")
     try:
-        return Source(path)
+        return Bytes(path)
     except (OSError, ValueError) as error:
         fail(f"{path}: {getattr(error, 'strerror', None) or error}")
+
+
+def open_source(url: str, options: Sequence[str] | None, config: str) -> Source:
+    """The source to bring messages from, its secrets resolved; problems end the command."""
+    if url == config == STDIN:
+        fail("the configuration and the messages cannot both come from standard input")
+    given = {}
+    for text in options or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            fail(f"--source-option {text!r}: write NAME=VALUE")
+        given[name] = value
+    try:
+        return source(resolve(url, Path()), **given)
+    except ConfigError as error:
+        fail(str(error))
+    except ValueError as error:  # of a placeholder
+        fail(f"--source: {error}")
 
 
 def _set_up(router: Router, app: str) -> None:

@@ -14,9 +14,8 @@ import typer
 
 from ..errors import ConfigError
 from ..router import Router
-from .feed import STDIN
-from .loading import AppOption, ConfigArgument, InputOption, SeedOption, open_router, open_source
-from .ndjson import LineReader
+from ..sources import STDIN, FileSource, Source
+from .loading import AppOption, ConfigArgument, SeedOption, open_router, open_source
 from .output import fail, until_reader_leaves
 from .progress import Watcher, watcher
 from .session import Pace, Session
@@ -25,7 +24,22 @@ from .summary import Summary
 
 def run(
     config: ConfigArgument,
-    messages: InputOption = STDIN,
+    messages: Annotated[
+        str | None,
+        typer.Option("--input", "-i", metavar="FILE", help="Messages, one JSON object a line; the same as --source."),
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="URL|FILE",
+            help="Where messages come from: redis:// with its options as the query; or a file; - is standard input, "
+            "and the default.",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--source-option", metavar="NAME=VALUE", help="As in its url; repeatable.")
+    ] = None,
     app: AppOption = None,
     dead_letters: Annotated[
         Path | None,
@@ -66,13 +80,12 @@ def run(
             f"{config}: dead_letters.max_kept is 0, so there is nothing to write to {dead_letters}; set it to 1 or more"
         )
     pace = Pace(router.config.performance.concurrency, rate, drain)
+    source = open_source(_named(messages, where), option, config)
+    size = source.bytes.size if isinstance(source, FileSource) else None
     with ExitStack() as files:
-        source = open_source(messages, config)
-        files.callback(source.close)
         letters = None if dead_letters is None else files.enter_context(_opened(dead_letters))
-        reader, watching = LineReader(source.read), watcher(source.size, quiet=quiet)
         try:
-            summary = asyncio.run(_run(router, reader, pace, watching, letters))
+            summary = asyncio.run(_run(router, source, pace, watcher(size, quiet=quiet), letters))
         except ConfigError as error:  # a transport that cannot work
             fail(str(error))
     with until_reader_leaves():
@@ -81,6 +94,12 @@ def run(
         else:
             summary.print_tables([rule.id for rule in router.config.rules])
     raise typer.Exit(summary.exit_code)
+
+
+def _named(messages: str | None, where: str | None) -> str:
+    if messages is not None and where is not None:
+        fail("--input and --source say the same thing; give one of them")
+    return where or messages or STDIN
 
 
 def _opened(path: Path) -> FileIO:
@@ -99,8 +118,8 @@ def _last_byte(path: Path) -> bytes:
         return file.read(1)
 
 
-async def _run(router: Router, reader: LineReader, pace: Pace, watching: Watcher, letters: FileIO | None) -> Summary:
-    session = Session(router, reader, pace, watching, letters)
+async def _run(router: Router, source: Source, pace: Pace, watching: Watcher, letters: FileIO | None) -> Summary:
+    session = Session(router, source, pace, watching, letters)
     began = time.monotonic()
     await session.run()
     return Summary(

@@ -33,6 +33,7 @@ from .sections import (
     RoutingConfig,
     Stage,
 )
+from .sources import SOURCES, SourceOptions, read_source_options
 from .starter import starter
 from .state import StateConfig
 from .topology import (
@@ -55,6 +56,7 @@ __all__ = [
     "NOT_YET",
     "POLICIES",
     "SCHEMES",
+    "SOURCES",
     "STAGES",
     "Admin",
     "Clearance",
@@ -78,6 +80,7 @@ __all__ = [
     "RouterConfig",
     "RoutingConfig",
     "RuleConfig",
+    "SourceOptions",
     "Stage",
     "StateConfig",
     "UrgentConfig",
@@ -89,5 +92,6 @@ __all__ = [
     "load_text",
     "notices",
     "parse_duration",
+    "read_source_options",
     "starter",
 ]

@@ -59,8 +59,8 @@ class Acceptance:
         self._outbox = outbox
         self._brought = 0
 
-    def read(self, message: object) -> Job:
-        """A job for the message, not accepted yet.
+    def read(self, message: object, message_id: str | None = None) -> Job:
+        """A job for the message, not accepted yet. ``message_id``: of a message that brings none.
 
         Raises:
             MessageError: it is not a message.
@@ -74,7 +74,7 @@ class Acceptance:
                 f"{len(self._dead_letters)} dead letters are kept (dead_letters.max_kept), so nothing new is "
                 f"accepted; take() some out first",
             )
-        name, priority, expires = read_envelope(message, strict=self.settings.validation)
+        name, priority, expires = read_envelope(message, strict=self.settings.validation, default=message_id)
         self._brought += 1
         return Job(name, message, priority, self._brought, expires)
 

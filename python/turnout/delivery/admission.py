@@ -18,13 +18,14 @@ _EXPECTED: Final = (
 )
 
 
-def read_envelope(message: object, *, strict: bool) -> tuple[str, int, float | None]:
-    """The id (a new one if the message has none), the priority, and the deadline (Unix seconds) of a message.
+def read_envelope(message: object, *, strict: bool, default: str | None = None) -> tuple[str, int, float | None]:
+    """The id, the priority, and the deadline (Unix seconds) of a message.
 
     Only a :class:`Message` has a deadline: elsewhere a field of that name is the message's own business.
 
     Args:
         message: as given by the user.
+        default: the id of a message that has none; None: a new one.
         strict: raise for what is wrong, rather than going on with a new id and the default priority.
 
     Raises:
@@ -37,14 +38,14 @@ def read_envelope(message: object, *, strict: bool) -> tuple[str, int, float | N
     except MessageError:
         if strict:
             raise
-        return new_id(), DEFAULT_PRIORITY, None
+        return default or new_id(), DEFAULT_PRIORITY, None
     if priority is None:
         priority = DEFAULT_PRIORITY
     elif type(priority) is not int or not 0 <= priority <= MAX_PRIORITY:
         if strict:
             raise priority_error(priority)
         priority = DEFAULT_PRIORITY
-    return name if isinstance(name, str) and name else new_id(), priority, None
+    return name if isinstance(name, str) and name else default or new_id(), priority, None
 
 
 def _id_and_priority(message: object) -> tuple[Any, Any]:

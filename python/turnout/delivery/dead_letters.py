@@ -57,6 +57,11 @@ class DeadLetters:
         """
         return Selection.of(**criteria).pick(self._letters.values())
 
+    @property
+    def last(self) -> int:
+        """The number of the latest letter there has been."""
+        return self._last
+
     def after(self, number: int) -> list[DeadLetter]:
         """The letters that came after that of this number."""
         newest = itertools.takewhile(lambda letter: letter.number > number, reversed(self._letters.values()))

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from .._core import Histogram
@@ -110,8 +111,13 @@ class Deliverer:
             self._open = True
             self._resuming = asyncio.create_task(self._acceptance.resume(self._outbox))
 
-    async def dispatch(self, message: object) -> Delivery:
+    async def dispatch(
+        self, message: object, *, message_id: str | None = None, on_accept: Callable[[], None] | None = None
+    ) -> Delivery:
         """Accepts, delivers and settles a message; says what became of it, whether it was delivered or not.
+
+        - ``message_id``: the id of a message that brings none; None for a new one.
+        - ``on_accept``: called when it is accepted, and with an outbox on disk; not for one that was brought before.
 
         If the calling task is cancelled after acceptance, the message becomes a dead letter (``cancelled``).
 
@@ -119,12 +125,14 @@ class Deliverer:
             MessageError: it is not a message; nothing was accepted.
             DeliveryError: nothing is accepted now: kind ``closed``, ``dead_letters_full`` or ``wrong_loop``.
         """
-        job = self._read(message)
+        job = self._read(message, message_id)
         if self._outbox is not None and self._outbox.knows(job.id):
             settled = self._outbox.repeated(job)
             self._counts.repeated += 1
             return await settled
         await self._enter(job)
+        if on_accept is not None:
+            on_accept()
         try:
             if self._turns.try_take():
                 job.held = True
@@ -210,7 +218,7 @@ class Deliverer:
         self._turns.resize(settings.concurrency)
         self._room.resize(settings.concurrency + settings.max_waiting)
 
-    def _read(self, message: object) -> Job:
+    def _read(self, message: object, message_id: str | None = None) -> Job:
         """A job for the message, not accepted yet."""
         loop = asyncio.get_running_loop()
         try:
@@ -218,7 +226,7 @@ class Deliverer:
                 self._use_loop(loop)
             if not self._open:
                 raise DeliveryError("closed", "the router has not started, and so its outbox is not open")
-            return self._acceptance.read(message)
+            return self._acceptance.read(message, message_id)
         except (MessageError, DeliveryError):
             self._counts.refused += 1
             raise

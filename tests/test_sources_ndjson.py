@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from turnout.cli.ndjson import MAX_DEPTH, Line, LineReader, parse_message
+from turnout.sources.ndjson import MAX_DEPTH, Line, LineReader, parse_message
 
 
 def read(data: bytes, chunk: int | None = None, **limits: int) -> list[Line]:
