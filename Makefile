@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python test-services torture conformance theory model lint typecheck simulate
+.PHONY: demo test test-rust test-python test-services test-kafka torture conformance theory model lint typecheck simulate
 .PHONY: bench bench-delivery bench-rules bench-pools bench-peers bench-transports instructions instructions-baseline
 .PHONY: fuzz wheel clean lock
 
@@ -35,6 +35,16 @@ test-services:
 		command -v mosquitto || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends \
 		redis-server nats-server rabbitmq-server mosquitto; }
+
+## test-kafka: the tests on Kafka itself, in KRaft mode on a JVM: its jars come from Maven Central into target/kafka
+test-kafka: .venv/built target/kafka/fetched
+	$(BIN)/pytest -q tests/test_transports_kafka.py
+
+target/kafka/fetched: tests/kafka/pom.xml
+	rm -rf target/kafka
+	mvn --quiet --batch-mode --file tests/kafka/pom.xml dependency:copy-dependencies \
+		-DoutputDirectory=$(CURDIR)/target/kafka
+	touch $@
 
 ## torture: nothing accepted is lost in 1,000 kills of a process with an outbox
 torture: .venv/built

@@ -131,6 +131,35 @@ def mail_server(directory: Path) -> Server:
     return Server([sys.executable, str(child), str(directory / "log"), str(port)], port, directory)
 
 
+KAFKA_LARGEST = 1_000_000
+"""Bytes of a batch that topics take."""
+
+
+def kafka(directory: Path) -> Server:
+    """Kafka in KRaft mode on a JVM, from the jars that ``make test-kafka`` brings."""
+    jars = Path(__file__).parent.parent / "target" / "kafka"
+    if not any(jars.glob("kafka_*.jar")):
+        pytest.skip("Kafka's jars are not in target/kafka (make test-kafka)")
+    port, controller = free_port(), free_port()
+    directory.mkdir(parents=True, exist_ok=True)
+    settings = directory / "server.properties"
+    given = [
+        "process.roles=broker,controller", "node.id=1", f"controller.quorum.voters=1@127.0.0.1:{controller}",
+        f"listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        f"advertised.listeners=PLAINTEXT://127.0.0.1:{port}", "controller.listener.names=CONTROLLER",
+        f"log.dirs={directory / 'data'}", "auto.create.topics.enable=false", "offsets.topic.replication.factor=1",
+        "offsets.topic.num.partitions=1", "transaction.state.log.replication.factor=1",
+        "transaction.state.log.min.isr=1", "group.initial.rebalance.delay.ms=0", f"message.max.bytes={KAFKA_LARGEST}",
+        "broker.session.timeout.ms=1500", "broker.heartbeat.interval.ms=300",
+    ]  # fmt: skip
+    settings.write_text("\n".join(given) + "\n")
+    java = [program("java"), "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
+    formatting = ["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", str(settings)]
+    with (directory / "output").open("ab") as output:
+        subprocess.run([*java, *formatting], check=True, stdout=output, stderr=output)
+    return Server([*java, "kafka.Kafka", str(settings)], port, directory)
+
+
 RABBITMQ_LARGEST = 4 * 2**20
 """Bytes of a message at most; as it comes, more than a test wants to send."""
 

@@ -155,6 +155,19 @@ class MqttOptions(ChannelOptions):
     )
 
 
+class KafkaOptions(ChannelOptions):
+    """``kafka:``: a topic of Kafka."""
+
+    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")] = Field(description="The topic.")
+    tls: Switch = Field(default=False, description="Whether brokers are spoken to over TLS.")
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="How the url's user proves who he is (SASL)."
+    )
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
+        default="none", description="How batches are compressed."
+    )
+
+
 class FreeOptions(BaseModel):
     """Any options: of a transport of one's own that has no model for them."""
 
@@ -175,6 +188,7 @@ SCHEMES: dict[str, type[BaseModel]] = {
     "smtps": SmtpOptions,
     "mqtt": MqttOptions,
     "mqtts": MqttOptions,
+    "kafka": KafkaOptions,
 }
 """The options of a destination by the scheme of its url."""
 

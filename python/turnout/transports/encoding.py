@@ -57,6 +57,23 @@ def content_of(message: object) -> object:
     return getattr(message, "content", None)
 
 
+def key_of(message: object) -> bytes | None:
+    """The ``key`` of a message, by which it is ordered, as bytes; None where it has none that is text, bytes or an
+    integer.
+
+    Raises:
+        DeliveryError: kind ``unencodable``, not retryable.
+    """
+    if isinstance(message, _RAW):
+        message = _parsed(message) if b"key" in bytes(message) else None
+    key = message.get("key") if isinstance(message, Mapping) else getattr(message, "key", None)
+    if isinstance(key, bytes):
+        return key
+    if isinstance(key, str) or (isinstance(key, int) and not isinstance(key, bool)):
+        return str(key).encode("utf-8", "surrogatepass")
+    return None
+
+
 def header_id(message_id: str) -> str:
     """A message id as the value of a header: what is not visible ASCII is written ``%XX``, and so is ``%`` itself, so
     that two ids are never the same header."""
