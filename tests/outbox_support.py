@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,7 @@ async def kept(path: Path, *messages: Any, **core: Any) -> None:
     """Leaves the messages in the outbox, as a close does that has no time to drain."""
     deliveries = with_outbox(FakeCore(**core), hang, path)
     await deliveries.start()
-    for message in messages:
-        await deliveries.accept(message)
+    await asyncio.gather(*(deliveries.accept(message) for message in messages))
     await deliveries.close(drain=0)
     assert deliveries.ledger.kept == len(messages)
     assert deliveries.ledger.balanced

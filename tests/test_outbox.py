@@ -258,6 +258,30 @@ async def test_a_full_disk_refuses_new_work_while_deliveries_go_on(small_disk: P
     await again.close()
 
 
+async def test_a_full_disk_does_not_keep_the_router_from_starting(small_disk: Path) -> None:
+    await kept(small_disk / "o.db", *({"id": f"m{number}", "text": "x" * 2000} for number in range(300)))
+    with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(512))
+    deliveries = with_outbox(FakeCore(), answer, small_disk / "o.db")
+    await deliveries.start()
+    await deliveries.join()
+    assert deliveries.ledger.delivered == 300
+    with pytest.raises(DeliveryError, match="full"):
+        await deliveries.accept({"id": "more"})
+    (small_disk / "filler").unlink()
+    for _ in range(600):
+        if await tried(deliveries, {"id": "after"}) != "outbox_full":
+            break
+        await asyncio.sleep(0.05)
+    await deliveries.close()
+    again = with_outbox(FakeCore(), answer, small_disk / "o.db")
+    await again.start()
+    await again.join()
+    assert again.ledger.accepted == 0
+    await again.close()
+
+
 async def test_a_branch_that_was_delivered_is_not_sent_again_and_attempts_count_on(tmp_path: Path) -> None:
     seen: list[tuple[str, str]] = []
     hold, both = True, asyncio.Event()

@@ -6,12 +6,13 @@ What an earlier run of the process left in the outbox is accepted anew, as there
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from ..errors import DeliveryError
+from ..errors import DeliveryError, MessageError
 from .admission import read_envelope
 from .budget import RetryBudget
 from .dead_letters import DeadLetters
@@ -21,7 +22,7 @@ from .lanes import Lanes
 from .ledger import Counts
 from .outbox import Outbox
 from .outbox_codec import decode
-from .records import DeadLetter
+from .records import DeadLetter, Delivery
 from .redrives import redriven
 from .settings import DeliverySettings
 from .unsettled import Unsettled
@@ -58,6 +59,8 @@ class Acceptance:
         self._counts = counts
         self._outbox = outbox
         self._brought = 0
+        self._entering = 0
+        self._closing: list[asyncio.Future[None]] = []
 
     def read(self, message: object, message_id: str | None = None) -> Job:
         """A job for the message, not accepted yet. ``message_id``: of a message that brings none.
@@ -99,24 +102,51 @@ class Acceptance:
         outbox = self._outbox
         if outbox is not None:
             outbox.claim(job)
+        self._entering += 1
+        error: BaseException | None = None
         try:
             if not self._room.try_take():
                 await self._wait_for_room(job)
             if outbox is not None:
                 await self._store(job, outbox)
-        except BaseException as error:
+            self._accept(job, asyncio.get_running_loop())
+        except BaseException as raised:
+            error = raised
             if outbox is not None:
                 outbox.let_go(job)
-                for waiter in job.waiters:
-                    if not waiter.done():
-                        waiter.set_exception(DeliveryError("refused", f"message {job.id!r} was not accepted: {error}"))
             raise
-        self._accept(job, asyncio.get_running_loop())
+        finally:
+            waiting, job.entering = job.entering, None
+            _tell(waiting, error)
+            self._entering -= 1
+            if not self._entering:
+                _tell(self._closing, None)
 
-    def close(self) -> None:
-        """Accepts nothing more; who waits for room is refused."""
+    async def repeated(self, job: Job) -> asyncio.Future[Delivery] | None:
+        """What becomes of the message of this id that was brought before, once that is accepted; None if its task was
+        cancelled before, so that this one is the first.
+
+        Raises:
+            MessageError, DeliveryError: it was not accepted, for this reason.
+        """
+        outbox = self._outbox
+        while outbox is not None and outbox.knows(job.id):
+            first = outbox.first(job.id)
+            if first is None or first.entering is None:
+                return outbox.repeated(job)
+            accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            first.entering.append(accepted)
+            await accepted
+        return None
+
+    async def close(self) -> None:
+        """Accepts nothing more; who waits for room is refused. Returns when what is being written is, or is refused."""
         self.accepting = False
         self._room.refuse(_closed())
+        if self._entering:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._closing.append(done)
+            await done
 
     async def _store(self, job: Job, outbox: Outbox) -> None:
         try:
@@ -165,6 +195,7 @@ class Acceptance:
             self._room.release()
             return False
         outbox.resumed(job, row, branches)
+        job.entering = None
         self._accept(job, asyncio.get_running_loop())
         try:
             job.message = decode(row.body)
@@ -173,6 +204,17 @@ class Acceptance:
         else:
             self._turns.queue(job.priority, job.number, job)
         return True
+
+
+def _tell(waiting: list[asyncio.Future[None]] | None, error: BaseException | None) -> None:
+    """Ends the waiting of all: as the error says, if it is one of acceptance and not of the task that it ended."""
+    for waiter in waiting or ():
+        if waiter.done():
+            continue
+        if isinstance(error, (MessageError, DeliveryError)):
+            waiter.set_exception(copy.copy(error))
+        else:
+            waiter.set_result(None)
 
 
 def _closed() -> DeliveryError:

@@ -31,7 +31,6 @@ from ..transports import Transports
 from .acceptance import Acceptance
 from .attempts import Attempts
 from .dead_letters import DeadLetters
-from .failures import stopped_by
 from .jobs import Job
 from .lanes import Lanes
 from .ledger import Counts, Ledger
@@ -119,7 +118,9 @@ class Deliverer:
         - ``message_id``: the id of a message that brings none; None for a new one.
         - ``on_accept``: called when it is accepted, and with an outbox on disk; not for one that was brought before.
 
-        If the calling task is cancelled after acceptance, the message becomes a dead letter (``cancelled``).
+        If the calling task is cancelled after acceptance, the message becomes a dead letter (``cancelled``), unless
+        somebody else brought one of the same id meanwhile. With an outbox, an id that was delivered within ``window``
+        is answered without another delivery.
 
         Raises:
             MessageError: it is not a message; nothing was accepted.
@@ -127,23 +128,11 @@ class Deliverer:
         """
         job = self._read(message, message_id)
         if self._outbox is not None and self._outbox.knows(job.id):
-            settled = self._outbox.repeated(job)
-            self._counts.repeated += 1
-            return await settled
+            settled = await self._repeated(job)
+            if settled is not None:
+                return await settled
         await self._enter(job)
-        if on_accept is not None:
-            on_accept()
-        try:
-            if self._turns.try_take():
-                job.held = True
-            else:
-                await self._attempts.take(job, job.deadline)  # if its time is up before, delivery ends with that
-            return await self._runners.deliver(job)
-        except BaseException as error:
-            self._unsettled.give_up(job, *stopped_by(error))
-            raise
-        finally:
-            self._attempts.give_back(job)
+        return await self._runners.attend(job, on_accept)
 
     async def accept(self, message: object) -> str:
         """Accepts a message, to be delivered in the background, and returns its id.
@@ -157,10 +146,11 @@ class Deliverer:
         """
         job = self._read(message)
         if self._outbox is not None and self._outbox.knows(job.id):
-            settled = self._outbox.repeated(job)
-            self._counts.repeated += 1
-            settled.cancel()
-            return job.id
+            settled = await self._repeated(job)
+            if settled is not None:
+                settled.cancel()
+                self._outbox.want(job.id)
+                return job.id
         await self._enter(job)
         self._turns.queue(job.priority, job.number, job)
         return job.id
@@ -172,13 +162,13 @@ class Deliverer:
         await self._unsettled.join()
 
     async def close(self, drain: float = 30.0) -> None:
-        """Accepts nothing more, settles for up to ``drain`` seconds, makes dead letters (``closed``) of the rest, and
-        closes the transports.
+        """Accepts nothing more, settles for up to ``drain`` seconds, and closes the transports. The rest become dead
+        letters (``closed``); with an outbox they stay there (``kept``), and the next start goes on with them.
 
         Attempts under way then are cancelled; one that does not end within a second more is given up all the same, and
         may still take effect.
         """
-        self._acceptance.close()
+        await self._acceptance.close()
         if not await self._joined(drain):
             self._attempts.limits.stop()
             for job in self._turns.clear():
@@ -248,6 +238,17 @@ class Deliverer:
         if not self._open:
             raise DeliveryError("closed", "the router has not started, and so its outbox is not open")
         return self._acceptance.again(letter, to)
+
+    async def _repeated(self, job: Job) -> asyncio.Future[Delivery] | None:
+        """What becomes of the message of this id that was brought before; None if it was not accepted after all."""
+        try:
+            settled = await self._acceptance.repeated(job)
+        except (MessageError, DeliveryError):
+            self._counts.refused += 1
+            raise
+        if settled is not None:
+            self._counts.repeated += 1
+        return settled
 
     async def _enter(self, job: Job) -> None:
         """Accepts the message."""

@@ -43,6 +43,7 @@ class Job(Turn):
         "deadline",
         "delivery",
         "detail",
+        "entering",
         "expires",
         "id",
         "known",
@@ -60,6 +61,7 @@ class Job(Turn):
         "took",
         "tried",
         "waiters",
+        "wanted",
     )  # fmt: skip
 
     def __init__(self, name: str, message: object, priority: int, number: int, expires: float | None) -> None:
@@ -86,8 +88,12 @@ class Job(Turn):
         """Set if it was a dead letter before."""
         self.letter = 0
         """The number of that letter in the outbox, which forgets it when the message is on disk; 0 if there is none."""
+        self.entering: list[asyncio.Future[None]] | None = []
+        """Those who brought a message of the same id while this one was being accepted; None once it is."""
         self.waiters: list[asyncio.Future[Delivery]] = []
-        """Those who brought a message of the same id meanwhile."""
+        """Those who brought a message of the same id meanwhile, and wait for its end."""
+        self.wanted = False
+        """Whether somebody brought it meanwhile who does not wait: nobody's cancellation gives it up."""
         self.started = 0.0
         """When it was accepted, in the loop's time; 0 until then."""
         self.deadline = 0.0
@@ -101,21 +107,37 @@ class Job(Turn):
         self.delivery: Delivery | None = None
         """Set once, when it is settled."""
 
-    def branches(self, plan: Plan, *, parallel: bool) -> list[Run]:
-        """Makes the runs of a plan with mode ``all``; those that are to be made, the first of them in the job's turn.
-
-        A pool that took the message before has delivered it.
-        """
-        missing: list[Run] = []
+    def begin(self, plan: Plan) -> None:
+        """Makes the runs of a plan. A pool of a route with mode ``all`` that took the message before has it."""
+        self.plan = plan
+        if plan.mode != "all":
+            self.runs.append(Run(self, plan, plan.pools, None))
+            return
         for index, pool in enumerate(plan.pools):
-            turn = Turn(self.priority, self.number) if parallel and missing else self
-            run = Run(self, plan, (pool,), index, turn)
-            self.runs.append(run)
+            run = Run(self, plan, (pool,), index)
             if pool in self.took:
                 run.status, run.pool = "delivered", pool
-            elif run.status is None:
-                missing.append(run)
+            self.runs.append(run)
+
+    def missing(self, *, parallel: bool) -> list[Run]:
+        """The runs that have not ended, the first of them in the job's turn, the others each in its own if they are
+        to be made at once."""
+        missing = [run for run in self.runs if run.status is None]
+        for run in missing:
+            run.turn = self if run is missing[0] or not parallel else Turn(self.priority, self.number)
         return missing
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody else than the task that attends to it relies on it."""
+        return self.wanted or any(not waiter.done() for waiter in self.waiters)
+
+    def reopen(self) -> None:
+        """What was cancelled of it may be made again."""
+        for run in self.runs:
+            if run.reason == "cancelled":
+                run.reopen()
+        self.reason, self.detail = None, ""
 
     def failed(self, reason: Reason, detail: str) -> None:
         """Ends what has not ended of it."""
@@ -133,14 +155,14 @@ class Run:
         "reason", "status", "tried", "turn", "value",
     )  # fmt: skip
 
-    def __init__(self, job: Job, plan: Plan, pools: tuple[str, ...], index: int | None, turn: Turn) -> None:
+    def __init__(self, job: Job, plan: Plan, pools: tuple[str, ...], index: int | None) -> None:
         self.job = job
         self.plan = plan
         self.pools = pools
         """Pools it may use, in order of preference."""
         self.index = index
         """Number of the branch; None with mode ``first``."""
-        self.turn = turn
+        self.turn: Turn = job
         self.exclude: tuple[str, ...] = ()
         """Destinations that the next attempt must not use."""
         self.attempts: list[Attempt] = []
@@ -175,6 +197,13 @@ class Run:
         if self.status is None:
             self.status = "expired" if reason == "deadline" else "dead_lettered"
             self.reason, self.detail = reason, detail
+
+    def reopen(self) -> None:
+        """It has not ended after all."""
+        self.status = self.reason = self.detail = None
+        self.exclude = ()
+        # One that was cancelled was made, and counts for the number of the next.
+        self.earlier += max(0, (self.attempts[-1].number if self.attempts else 0) - self.earlier - self.tried)
 
     def branch(self) -> Branch:
         """The record of it."""

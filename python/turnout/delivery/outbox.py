@@ -157,6 +157,11 @@ class Outbox:
             settled.set_result(_delivery(job, "delivered", "a message of this id was delivered before"))
         return settled
 
+    def want(self, name: str) -> None:
+        """Somebody brought a message of that id who does not wait for its end."""
+        if (first := self._ids.get(name)) is not None:
+            first.wanted = True
+
     def delivered_before(self, name: str) -> bool:
         """Whether a message of that id was delivered within the window."""
         found = self._known.get(name)

@@ -13,6 +13,7 @@ Of one thread at a time, but for :meth:`OutboxFile.rows`, which may be called be
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import zlib
@@ -46,6 +47,13 @@ from .outbox_schema import (
     upgrade,
 )
 
+_log = logging.getLogger(__name__)
+
+_NOT_SHARED: Final = {
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMLOCK, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+}  # fmt: skip
+"""What SQLite says where it cannot make the ``-shm`` file by which processes share the log: mostly of a full disk."""
 _BUSY: Final = 10.0
 """Seconds to wait for a transaction of another process; they are short."""
 
@@ -207,13 +215,23 @@ class OutboxFile:
         return db
 
 
-def _opened(path: Path) -> tuple[sqlite3.Connection, str | None]:
-    """The file, and what is wrong with it if it is damaged."""
+def _opened(path: Path, *, alone: bool = not SHARED) -> tuple[sqlite3.Connection, str | None]:
+    """The file, and what is wrong with it if it is damaged.
+
+    ``alone``: no other process can read it meanwhile. So it works on a disk that has no room for a ``-shm`` file.
+    """
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY)
     try:
+        if alone:
+            db.execute("PRAGMA locking_mode=EXCLUSIVE")
         return db, _prepared(db, path)
     except sqlite3.OperationalError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code in _NOT_SHARED and not alone:
+            db.close()
+            _log.warning("outbox %s: no other process can read it until the next start (%s)", path, error)
+            return _opened(path, alone=True)
+        code &= 0xFF
         # 0: not SQLite's word but Python's, of text that is no UTF-8.
         if code not in (0, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_ERROR):
             db.close()
@@ -227,8 +245,6 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, str | None]:
 
 
 def _prepared(db: sqlite3.Connection, path: Path) -> str | None:
-    if not SHARED:
-        db.execute("PRAGMA locking_mode=EXCLUSIVE")
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA wal_autocheckpoint=256")
     application, layout = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))

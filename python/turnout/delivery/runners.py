@@ -88,29 +88,56 @@ class Runners:
                 return
             job.held = True
             try:
-                await self.deliver(job)
-            except Exception:  # noqa: BLE001 - a bug of ours: that message is a dead letter, the others go on
+                await self._deliver(job)
+            except Exception as error:  # noqa: BLE001 - a bug of ours: that message is a dead letter, the others go on
                 _log.exception("message %s: delivery failed", job.id)
+                self._unsettled.give_up(job, *stopped_by(error))
+            except BaseException as error:
+                self._stopped(job, error)
+                raise
             finally:
                 turn.held, job.held = job.held, False
             if loop.time() - since > _SLICE:
                 await asyncio.sleep(0)
                 since = loop.time()
 
-    async def deliver(self, job: Job) -> Delivery:
-        """Decides and attempts, entered holding the job's turn, and settles; also when an exception stops it."""
+    async def attend(self, job: Job, on_accept: Callable[[], None] | None) -> Delivery:
+        """Delivers a message that was accepted just now, in the calling task, and settles it; also when the task is
+        cancelled, unless somebody else wants the message: then a runner goes on with it."""
         try:
-            plan = await self._planned(job) if job.plan is None else job.plan
-            if plan is not None:
-                if plan.mode == "all":
-                    await self._deliver_to_all(job, plan)
-                else:
-                    run = Run(job, plan, plan.pools, None, job)
-                    job.runs.append(run)
-                    await self._attempts.run(run)
+            if on_accept is not None:
+                on_accept()
+            if self._turns.try_take():
+                job.held = True
+            else:
+                await self._attempts.take(job, job.deadline)  # if its time is up before, delivery ends with that
+            return await self._deliver(job)
         except BaseException as error:
-            self._unsettled.give_up(job, *stopped_by(error))
+            self._stopped(job, error)
             raise
+        finally:
+            self._attempts.give_back(job)
+
+    def _stopped(self, job: Job, error: BaseException) -> None:
+        """The task that attended to the message was stopped."""
+        if isinstance(error, asyncio.CancelledError) and job.delivery is None and job.is_wanted:
+            self._attempts.give_back(job)
+            job.reopen()
+            self._turns.queue(job.priority, job.number, job)
+        else:
+            self._unsettled.give_up(job, *stopped_by(error))
+
+    async def _deliver(self, job: Job) -> Delivery:
+        """Decides and attempts, entered holding the job's turn, and settles."""
+        plan = await self._planned(job) if job.plan is None else job.plan
+        if plan is not None:
+            if not job.runs:
+                job.begin(plan)
+            if plan.mode == "all":
+                await self._deliver_to_all(job)
+            else:
+                (run,) = job.runs
+                await self._attempts.run(run)
         return self._unsettled.settle(job)
 
     async def _planned(self, job: Job) -> Plan | None:
@@ -135,8 +162,8 @@ class Runners:
         except Exception as error:  # noqa: BLE001 - the message must not be lost, whatever happens
             job.failed(*stopped_by(error))
             return None
-        job.plan = plan
         if not plan.pools:
+            job.plan = plan
             source = "the default" if plan.rule is None else f"rule {plan.rule!r}"
             job.failed("dead_letter", f"{source} says dead_letter")
             return None
@@ -159,9 +186,9 @@ class Runners:
             return "closed", f"the router was closed {when}"
         return "deadline", f"its time was up {when}"
 
-    async def _deliver_to_all(self, job: Job, plan: Plan) -> None:
+    async def _deliver_to_all(self, job: Job) -> None:
         parallel = self.settings.parallel
-        missing = job.branches(plan, parallel=parallel)
+        missing = job.missing(parallel=parallel)
         if not missing:
             return
         own, *others = missing
