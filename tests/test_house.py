@@ -139,5 +139,5 @@ def test_the_schemes_a_configuration_may_name_are_those_there_is_a_transport_for
 def test_a_transport_that_needs_a_package_of_its_own_is_imported_only_when_it_is_used() -> None:
     script = "import sys, turnout, turnout.router, turnout.transports; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    clients = {"aiohttp", "redis", "nats", "aiosmtplib", "aio_pika", "aiomqtt", "paho", "confluent_kafka"}
+    clients = {"aiohttp", "redis", "nats", "aiosmtplib", "aio_pika", "aiomqtt", "paho", "confluent_kafka", "apprise"}
     assert not clients & set(modules)

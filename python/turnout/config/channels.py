@@ -62,8 +62,8 @@ class NoOptions(Model):
     """Of channels whose url says everything."""
 
 
-class ChannelOptions(Model):
-    """What every channel that sends bytes has."""
+class SendingOptions(Model):
+    """What every channel that sends something has."""
 
     body: Literal["message", "content"] = Field(
         default="message",
@@ -74,6 +74,11 @@ class ChannelOptions(Model):
         default=10.0,
         description="For connecting, and for one answer of the other end. The message's own time bounds it too.",
     )
+
+
+class ChannelOptions(SendingOptions):
+    """What every channel that has connections of our own has."""
+
     ca_file: File | None = Field(
         default=None, description="With TLS: file with the certificates to trust (PEM). Default: the system's."
     )
@@ -168,6 +173,16 @@ class KafkaOptions(ChannelOptions):
     )
 
 
+class AppriseOptions(SendingOptions):
+    """``apprise:`` and a url of Apprise."""
+
+    title: Text = Field(default="Message", description="Title of a notification whose content has no subject.")
+    type: Literal["info", "success", "warning", "failure"] = Field(
+        default="info", description="What kind of news it is; services show it by colour or sign."
+    )
+    threads: Count = Field(default=4, ge=1, le=64, description="Notifications at once; each takes a thread.")
+
+
 class FreeOptions(BaseModel):
     """Any options: of a transport of one's own that has no model for them."""
 
@@ -189,6 +204,7 @@ SCHEMES: dict[str, type[BaseModel]] = {
     "mqtt": MqttOptions,
     "mqtts": MqttOptions,
     "kafka": KafkaOptions,
+    "apprise": AppriseOptions,
 }
 """The options of a destination by the scheme of its url."""
 

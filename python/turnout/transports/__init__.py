@@ -185,6 +185,7 @@ SCHEMES: Final[dict[str, Make]] = {
     "smtps": _smtp,
     "mqtt": _mqtt,
     "mqtts": _mqtt,
+    "apprise": _optional("apprise", "AppriseTransport", "apprise", "apprise"),
     "kafka": _optional("kafka", "KafkaTransport", "confluent_kafka", "kafka"),
 }
 """Makes a destination's transport, by the scheme of its url."""

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-from collections.abc import Mapping
 from email.message import EmailMessage
 from email.policy import SMTP as POLICY
 from typing import Any, Final
@@ -24,11 +22,11 @@ import aiosmtplib
 
 from ..config.channels import SmtpOptions
 from ..errors import ConfigError, DeliveryError
-from ..message import json_object
 from ..security import client_context
 from .base import Target
 from .connection import Connection, describe
-from .encoding import body_of, content_of, header_id
+from .encoding import header_id
+from .wording import wording_of
 
 _PAUSE: Final = 5.0
 _BUSY: Final = frozenset({421, 452})
@@ -125,7 +123,7 @@ class SmtpTransport:
 
     def _mail(self, message: object, message_id: str) -> bytes:
         mail = EmailMessage(policy=POLICY)
-        subject, text, html = self._parts(message)
+        subject, text, html = wording_of(message, self._options.subject, self._options.body)
         try:
             mail["From"], mail["To"], mail["Subject"] = self._options.sender, self._options.to, subject
             mail["X-Message-Id"] = header_id(message_id)
@@ -137,24 +135,6 @@ class SmtpTransport:
             return mail.as_bytes()
         except (ValueError, TypeError) as error:  # such as a line break in the subject
             raise DeliveryError("unencodable", f"the message cannot be a mail: {error}", retryable=False) from None
-
-    def _parts(self, message: object) -> tuple[str, str, str | None]:
-        """Subject, text, and the same as HTML if there is that."""
-        subject = self._options.subject
-        if self._options.body == "message":
-            content = content_of(message)
-            if isinstance(content, str):
-                return subject, content, None
-            if isinstance(content, Mapping) and isinstance(content.get("text"), str):
-                own, html = content.get("subject"), content.get("html")
-                return (
-                    own if isinstance(own, str) else subject,
-                    content["text"],
-                    html if isinstance(html, str) else None,
-                )
-            raw = body_of(message)
-            return subject, json.dumps(json_object(raw, "message"), ensure_ascii=False, indent=1), None
-        return subject, body_of(message, "content").decode("utf-8", "replace"), None
 
 
 async def _goodbye(client: aiosmtplib.SMTP) -> None:
