@@ -11,22 +11,7 @@ from typing import Any
 import pytest
 
 from turnout import ConfigError, NoDestinationError, Pool
-
-POLICIES = (
-    "round_robin",
-    "weighted_round_robin",
-    "random",
-    "weighted_random",
-    "least_connections",
-    "weighted_least_connections",
-    "response_time",
-    "prequal",
-    "health_based",
-    "maglev",
-    "rendezvous",
-    "adaptive",
-)
-
+from turnout.config import POLICIES
 
 KNOWN_PLACES = {"maglev": ["d7", "d7", "d0", "d4"], "rendezvous": ["d0", "d1", "d2", "d7"]}
 """Of the keys user-0 to user-3 among d0 to d8. If these change, every user's keys move with an upgrade."""
@@ -257,3 +242,77 @@ def test_weights_change_at_once() -> None:
     with pytest.raises(ConfigError, match=r"10\^12"):
         pool.set_weights({"a": -1.0})
     assert {pool.select() for _ in range(50)} == {"a"}
+
+
+def reached(pool: Pool) -> set[str]:
+    """Who receives messages that are all held, so that policies by load reach everybody."""
+    leases = [pool.acquire() for _ in range(100)]
+    return {lease.destination for lease in leases}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_destinations_come_and_go_while_in_use(policy: str) -> None:
+    pool = Pool(["a", "b"], policy=policy, seed=1)
+    held = pool.acquire()
+    pool.add({"id": "c", "weight": 2})
+    assert reached(pool) == {"a", "b", "c"}
+    assert pool.remove(held.destination)
+    left = {"a", "b", "c"} - {held.destination}
+    assert reached(pool) == left
+    assert set(states(pool)) == left
+    assert len(pool) == 2
+    assert held.failure(), "it ends as any other"
+    assert not pool.remove(held.destination)
+    with pytest.raises(ConfigError, match="already"):
+        pool.add("c")
+    for change in (pool.drain, pool.enable, pool.disable):
+        with pytest.raises(ConfigError, match="no pool has"):
+            change(held.destination)
+    for name in left:
+        assert pool.remove(name)
+    with pytest.raises(NoDestinationError, match="no destinations") as caught:
+        pool.acquire()
+    assert caught.value.retry_at is None
+    pool.add(held.destination)
+    assert pool.acquire().destination == held.destination
+
+
+def test_what_is_held_is_counted_when_a_destination_comes_back() -> None:
+    pool = Pool(["a"])
+    held = [pool.acquire() for _ in range(3)]
+    pool.remove("a")
+    pool.add({"id": "a", "max_in_flight": 4})
+    assert in_flight(pool) == 3
+    pool.acquire().cancel()
+    for lease in held:
+        lease.failure()
+    assert (in_flight(pool), states(pool)["a"]["breaker"]) == (0, "closed")
+
+
+@pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "maglev"])
+def test_threads_pick_on_while_members_change_and_never_who_is_gone(policy: str) -> None:
+    pool = Pool([f"d{number}" for number in range(50)], policy=policy)
+    gone: list[str] = []
+    picked: list[int] = []
+    done = threading.Event()
+
+    def pick() -> None:
+        while not done.is_set():
+            out = gone[-1] if gone else ""
+            lease = pool.acquire(key=len(picked))
+            picked.append(lease.destination == out)
+            lease.success()
+
+    threads = [threading.Thread(target=pick) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(150):
+        pool.add(f"n{number}")
+        pool.remove(f"n{number}")
+        gone.append(f"n{number}")
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert picked
+    assert not any(picked)
+    assert in_flight(pool) == 0

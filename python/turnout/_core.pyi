@@ -372,6 +372,21 @@ class Pool:
         Raises:
             ConfigError: an unknown id, or a weight out of range; nothing has changed then.
         """
+    def add(self, destination: str | Mapping[str, Any]) -> None:
+        """Adds a destination, an id or a mapping as for the constructor, behind the others. No pick waits.
+
+        Live state, turns of a rotation and held leases of the others stay; one that comes back while leases of its are
+        held finds them counted. O(destinations), below 1 ms at 10,000; ``maglev`` builds its table anew, which takes
+        some 0.2 s then.
+
+        Raises:
+            ConfigError: it is there already, or is not valid; nothing has changed then.
+        """
+    def remove(self, id: str) -> bool:
+        """Takes a destination away; whether there was one of that id. No pick waits; none that begins after this gives
+        the destination. Leases held on it end as others, and eject nobody. Without its last destination the pool is
+        empty, and picks raise NoDestinationError. Cost as of :meth:`add`.
+        """
     def destinations(self) -> list[dict[str, Any]]:
         """State and counts of each destination, as ``Router.stats().destinations`` has them."""
     def __len__(self) -> int: ...

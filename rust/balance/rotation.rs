@@ -12,7 +12,7 @@
 //! log t) where independent draws would be off by √t.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::balance::prequal::Quantile;
@@ -92,29 +92,37 @@ fn gcd(a: u32, b: u32) -> u32 {
 fn smooth(weights: &[u64]) -> Option<Box<[u32]>> {
     struct Group {
         weight: i64,
-        /// Members in order of their turns, with how often each was picked.
-        queue: VecDeque<(u32, i64)>,
+        members: Vec<u32>,
+        /// Whose turn it is, and how often that one was picked.
+        next: usize,
+        picked: i64,
     }
     let total = weights.iter().sum::<u64>() as i64;
     let mut groups: BTreeMap<u64, Group> = BTreeMap::new();
     for (index, weight) in weights.iter().enumerate() {
-        let new = || Group { weight: *weight as i64, queue: VecDeque::new() };
-        groups.entry(*weight).or_insert_with(new).queue.push_back((index as u32, 0));
+        let new = || Group { weight: *weight as i64, members: Vec::new(), next: 0, picked: 0 };
+        groups.entry(*weight).or_insert_with(new).members.push(index as u32);
     }
     let mut groups: Vec<Group> = groups.into_values().collect();
     let mut cycle = Vec::with_capacity(total as usize);
     for turn in 1..=total {
-        // Behind its share by, in units of 1/total turns.
-        let behind = |group: &Group| {
-            group.queue.front().map(|(index, count)| (turn * group.weight - count * total, Reverse(*index)))
-        };
-        let chosen = (0..groups.len()).max_by_key(|at| behind(&groups[*at]))?;
-        let (index, count) = groups[chosen].queue.pop_front()?;
-        groups[chosen].queue.push_back((index, count + 1));
-        cycle.push(index);
-        // The chosen one was ahead by less than a turn, for the one furthest behind is behind. The others:
-        if groups.iter().filter_map(behind).any(|(behind, _)| behind >= total) {
-            return None;
+        let (mut most, mut first, mut chosen) = (i64::MIN, 0, 0);
+        for (at, group) in groups.iter().enumerate() {
+            // Behind its share by, in units of 1/total turns.
+            let behind = turn * group.weight - group.picked * total;
+            if behind - group.weight >= total {
+                return None; // it was so after the turn before
+            }
+            let index = group.members[group.next];
+            if behind > most || behind == most && index < first {
+                (most, first, chosen) = (behind, index, at);
+            }
+        }
+        cycle.push(first);
+        let group = &mut groups[chosen];
+        group.next += 1;
+        if group.next == group.members.len() {
+            (group.next, group.picked) = (0, group.picked + 1);
         }
     }
     Some(cycle.into_boxed_slice())

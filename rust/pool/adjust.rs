@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::pool::events::EventKind;
+use crate::pool::membership::Turnover;
 use crate::pool::tuner::{Change, Observed, Place, Tuner};
 use crate::pool::{Member, Nanos, Pool, weights};
 
@@ -32,6 +33,17 @@ impl Adjusting {
         let observed: Vec<Observed> = members.iter().map(|member| observed(member, now)).collect();
         let window = WINDOW.max(members.len() as Nanos * WINDOW_BY_MEMBER);
         Self { next: AtomicU64::new(after(window, now)), window, tuner: Mutex::new(Tuner::new(&observed, now)) }
+    }
+
+    /// Goes on for a pool of these members; this one adjusts nothing any more. The caller holds the locks of reweighing
+    /// and of rebuilding.
+    pub(crate) fn succeeded_by(&self, members: &[Member], change: Turnover, now: Nanos) -> Self {
+        let new = || members.last().map(|member| observed(member, now)).unwrap_or_default();
+        Self {
+            next: AtomicU64::new(self.next.swap(u64::MAX, Ordering::Relaxed)), // relaxed: as in `adjusting_is_due`
+            window: WINDOW.max(members.len() as Nanos * WINDOW_BY_MEMBER),
+            tuner: Mutex::new(self.tuner.lock().succeeded_by(change, new, now)),
+        }
     }
 }
 

@@ -92,6 +92,12 @@ impl Serving {
         Self { leads, tier: tiers.min().unwrap_or_else(lowest), spill: pool.failover().spill }
     }
 
+    /// Where no member is failed over.
+    pub(crate) fn plain(pool: &Pool) -> Self {
+        let lowest = pool.members().iter().map(|member| member.tier).min().unwrap_or(0);
+        Self { leads: Vec::new(), tier: lowest, spill: pool.failover().spill }
+    }
+
     /// Whether the member stands in for others.
     pub(crate) fn is_lead(&self, member: usize) -> bool {
         self.leads.contains(&member)

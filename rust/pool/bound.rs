@@ -2,30 +2,38 @@
 //!
 //! Affinity alone lets one busy key fill one destination. With a bound of c, a destination of share s in a tier that
 //! holds m messages for this pool takes another one only below ceil(c·s·(m + 1)); the key goes on to the next.
-//! Counted are the leases of this pool in this generation, whatever else the destination holds.
+//! Counted are the leases of this pool since it was configured, whatever else the destination holds.
 //!
 //! Source: V. Mirrokni, M. Thorup, M. Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::pool::Member;
+use crate::pool::membership::Turnover;
 
 /// What a bounded pool holds, by member and by tier. Relaxed throughout: counts that carry no other data.
 #[derive(Debug)]
 pub(crate) struct Bound {
     factor: f64,
-    members: Box<[(u8, AtomicU32)]>,
-    tiers: Box<[AtomicU32]>,
+    members: Box<[(u8, Arc<AtomicU32>)]>,
+    /// By number of the tier.
+    tiers: Arc<[AtomicU32; 256]>,
 }
 
 impl Bound {
     pub(crate) fn new(factor: f64, members: &[Member]) -> Self {
-        let tiers = members.iter().map(|member| usize::from(member.tier) + 1).max().unwrap_or(0);
         Self {
             factor,
-            members: members.iter().map(|member| (member.tier, AtomicU32::new(0))).collect(),
-            tiers: (0..tiers).map(|_| AtomicU32::new(0)).collect(),
+            members: members.iter().map(|member| (member.tier, Arc::default())).collect(),
+            tiers: Arc::new([const { AtomicU32::new(0) }; 256]),
         }
+    }
+
+    /// The same counts for a pool of these members: leases taken before the change end in them.
+    pub(crate) fn succeeded_by(&self, members: &[Member], change: Turnover) -> Self {
+        let new = || (members.last().map_or(0, |member| member.tier), Arc::default());
+        Self { factor: self.factor, members: change.applied(&self.members, new).into(), tiers: Arc::clone(&self.tiers) }
     }
 
     fn tier_of(&self, member: usize) -> &AtomicU32 {

@@ -159,7 +159,7 @@ impl Pool {
         if let Some(pinned) = request.pinned {
             return self.choose_pinned(level, pinned, request, purpose, now);
         }
-        let ask = Ask { request, now, doubt: view.in_doubt.then_some(self), bound: self.bound() };
+        let ask = Ask { request, pool: self, now, in_doubt: view.in_doubt, bound: self.bound() };
         let hold = purpose == Purpose::Hold;
         if hold
             && level.eager > 0

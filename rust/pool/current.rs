@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::Guard;
 
-use crate::pool::breaker::Phase;
 use crate::pool::eligible::{Eligible, Level};
-use crate::pool::events::EventKind;
 use crate::pool::{Nanos, Pool};
 
 /// A view held for the time of one pick.
@@ -80,15 +78,6 @@ impl Pool {
     }
 
     pub(crate) fn rebuild(&self, now: Nanos) {
-        for member in &self.members {
-            let breaker = member.destination().breaker();
-            if member.destination().aside().lapse(now) {
-                self.registry.noted(now, member.destination(), EventKind::FailedBack, "the hold is over");
-            }
-            if breaker.phase(now) == Phase::Probation && breaker.announce_probation() {
-                self.registry.noted(now, member.destination(), EventKind::Probation, "time is up");
-            }
-        }
         self.eligible.store(Some(Arc::new(Eligible::build(self, now))));
     }
 }

@@ -164,7 +164,7 @@ pub struct Destination {
     record: Record,
     counts: Counts,
     /// Made by the first pool that asks for it.
-    by_load: OnceLock<Box<LatencyByLoad>>,
+    by_load: OnceLock<Arc<LatencyByLoad>>,
 }
 
 impl Destination {
@@ -290,13 +290,13 @@ impl Destination {
     /// Adds a latency under the load there is now.
     #[inline]
     pub(crate) fn observe_under_load(&self, latency: u64, now: u64) {
-        self.by_load.get_or_init(Box::default).observe(latency, self.in_flight(), now);
+        self.by_load().observe(latency, self.in_flight(), now);
     }
 
-    /// Mean latency with about as many messages in flight as now, in ns; `None` where it was not measured of late.
+    /// Mean latencies by messages in flight.
     #[inline]
-    pub(crate) fn latency_under_load(&self, now: u64) -> Option<f32> {
-        self.by_load.get()?.at(self.in_flight(), now)
+    pub(crate) fn by_load(&self) -> &Arc<LatencyByLoad> {
+        self.by_load.get_or_init(Arc::default)
     }
 
     /// The hash of its id.

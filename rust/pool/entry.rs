@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use crate::balance::{Candidate, Seat};
+use crate::balance::Candidate;
 use crate::pool::bound::Bound;
 use crate::pool::breaker::ramp;
-use crate::pool::destination::{Destination, Health};
 use crate::pool::hot::{Hot, Slot};
 use crate::pool::status::Status;
+use crate::pool::survey::Look;
 use crate::pool::{Nanos, Pool, Request};
+use crate::stats::LatencyByLoad;
 
 /// A member in a list, on one cache line.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Entry {
     slot: Slot,
-    destination: Arc<Destination>,
+    /// Set where the policy asks for it.
+    by_load: Option<Arc<LatencyByLoad>>,
     pub(crate) member: u32,
     weight: u32,
     cap: u32,
@@ -32,9 +34,10 @@ pub(crate) struct Entry {
 #[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {
     pub(crate) request: &'a Request<'a>,
+    pub(crate) pool: &'a Pool,
     pub(crate) now: Nanos,
-    /// Set where the view is out of date: the pool whose members' live state has the last word.
-    pub(crate) doubt: Option<&'a Pool>,
+    /// Whether the view is out of date: then the members' live state has the last word.
+    pub(crate) in_doubt: bool,
     /// Set where the pool's load is bounded.
     pub(crate) bound: Option<&'a Bound>,
 }
@@ -43,7 +46,7 @@ impl Ask<'_> {
     /// Whether all that counts is room: the usual case.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        self.request.exclude.is_empty() && self.doubt.is_none()
+        self.request.exclude.is_empty() && !self.in_doubt
     }
 }
 
@@ -51,28 +54,20 @@ impl Ask<'_> {
 const _: () = assert!(size_of::<Entry>() == 64);
 
 impl Entry {
-    pub(crate) fn of(pool: &Pool, index: usize, panic: bool, now: Nanos) -> Self {
-        let (member, failover) = (&pool.members()[index], pool.failover());
-        let destination = Arc::clone(member.destination());
-        let window = failover.slow_start;
-        let returned = destination.returned_at(failover.eject);
-        let ramp = returned.filter(|at| at.saturating_add(window) > now);
-        let degraded = failover.health && destination.health() == Health::Degraded;
+    pub(crate) fn of(pool: &Pool, index: usize, look: &Look, panic: bool, now: Nanos) -> Self {
+        let (member, policy, window) = (&pool.members()[index], pool.policy(), pool.failover().slow_start);
+        let ramp = look.returned.filter(|at| at.saturating_add(window) > now);
         Self {
             member: index as u32,
-            weight: if pool.policy().uses_weights() { member.share() } else { 1 },
+            weight: if policy.uses_weights() { member.share() } else { 1 },
             cap: member.cap,
-            health: if degraded { 0.5 } else { 1.0 },
+            health: if look.degraded { 0.5 } else { 1.0 },
             ramp_from: ramp.unwrap_or(0),
             ramp_window: if ramp.is_some() { window } else { 0 },
             panic,
-            slot: destination.slot().clone(),
-            destination,
+            slot: member.slot().clone(),
+            by_load: policy.uses_latency_by_load().then(|| Arc::clone(member.destination().by_load())),
         }
-    }
-
-    pub(crate) fn seat(&self) -> Seat {
-        Seat { weight: self.weight, salt: self.destination.salt() }
     }
 
     /// Whether it has room at any time that the view is valid.
@@ -101,7 +96,9 @@ impl Entry {
 
     /// Whether the request does not exclude it, and it is still fit where that is in doubt.
     pub(crate) fn is_allowed(&self, ask: &Ask<'_>) -> bool {
-        !ask.request.excludes(self.destination.id()) && ask.doubt.is_none_or(|pool| self.is_still_fit(pool, ask.now))
+        let member = self.member as usize;
+        !ask.request.excludes(ask.pool.members()[member].id())
+            && (!ask.in_doubt || self.is_still_fit(ask.pool, ask.now))
     }
 
     #[cold]
@@ -136,7 +133,7 @@ impl Candidate for Entry {
     }
     #[inline]
     fn latency_under_load(&self, now: Nanos) -> Option<f32> {
-        self.destination.latency_under_load(now)
+        self.by_load.as_ref()?.at(self.in_flight(), now)
     }
     #[inline]
     fn success(&self, now: Nanos) -> f32 {

@@ -18,7 +18,7 @@ use crate::pool::events::EventKind;
 use crate::pool::rate::Tally;
 use crate::pool::shared::RECLAIM_EVERY;
 use crate::pool::status::Status;
-use crate::pool::{FailoverSpec, Nanos, Pool};
+use crate::pool::{FailoverSpec, Member, Nanos, Pool};
 
 /// Destinations with enough outcomes that a mean and a deviation take, as Envoy's `success_rate_minimum_hosts`.
 pub const OUTLIER_MIN_DESTINATIONS: usize = 5;
@@ -47,6 +47,13 @@ impl Sweep {
             outliers: AtomicU64::new(outliers),
             troubled: AtomicBool::new(false),
         }
+    }
+
+    /// Goes on for a pool whose members have changed.
+    pub(crate) fn succeeded_by(&self) -> Self {
+        let copy = |word: &AtomicU64| AtomicU64::new(word.load(Ordering::Relaxed)); // relaxed: as in `is_due`
+        let troubled = AtomicBool::new(self.troubled.load(Ordering::Relaxed));
+        Self { next: copy(&self.next), outliers: copy(&self.outliers), troubled }
     }
 
     #[inline]
@@ -169,12 +176,16 @@ impl Pool {
         let destination = self.members()[member].destination();
         let _judging = self.registry().judging();
         let serving = Serving::of(self, now);
-        let (mut ejected, mut fit) = (0, 0);
-        for (index, other) in self.members().iter().enumerate().filter(|(index, _)| *index != member) {
+        let (mut ejected, mut fit, mut members) = (0, 0, 1);
+        // Those that are gone since are of a later generation.
+        let stays = |other: &Member| !other.destination().is_stale(self.generation());
+        let others = self.members().iter().enumerate().filter(|(index, other)| *index != member && stays(other));
+        for (index, other) in others {
+            members += 1;
             ejected += usize::from(other.destination().breaker().is_ejected());
             fit += usize::from(serving.uses(index, other.tier) && Status::of(other, failover, now).is_fit());
         }
-        let limit = (self.members().len() * usize::from(failover.max_ejected_percent) / 100).max(1);
+        let limit = (members * usize::from(failover.max_ejected_percent) / 100).max(1);
         let spared = if ejected >= limit {
             Some("as many are ejected as may be")
         } else if fit == 0 && !failover.allow_last {

@@ -5,12 +5,16 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::pool::MemberSpec;
 use crate::pool::destination::Destination;
+use crate::pool::hot::Slot;
 
-/// A destination's place in a pool.
+/// A destination's place in a pool, on one cache line.
 #[derive(Debug)]
-#[repr(align(32))] // never on two cache lines
+#[repr(align(64))]
 pub struct Member {
     destination: Arc<Destination>,
+    /// The destination's, as is the next: a view of many members is built without a look at each destination for them.
+    slot: Slot,
+    salt: u64,
     /// Weight as configured.
     configured: u32,
     /// Weight as it was last set, an f64. Relaxed, as the next: the view that is built of them publishes them.
@@ -25,9 +29,14 @@ pub struct Member {
     pub(crate) clearance: u8,
 }
 
+#[cfg(not(feature = "model"))]
+const _: () = assert!(size_of::<Member>() == 64);
+
 impl Member {
     pub(crate) fn new(spec: &MemberSpec, destination: Arc<Destination>, share: u32) -> Self {
         Self {
+            slot: destination.slot().clone(),
+            salt: destination.salt(),
             destination,
             configured: spec.weight,
             weight: AtomicU64::new(f64::from(spec.weight).to_bits()),
@@ -37,6 +46,31 @@ impl Member {
             cap: spec.max_in_flight.unwrap_or(u32::MAX),
             clearance: spec.clearance,
         }
+    }
+
+    /// The same place as it is now, for another pool.
+    pub(crate) fn copied(&self) -> Self {
+        let copy = |word: &AtomicU64| AtomicU64::new(word.load(Ordering::Relaxed));
+        Self {
+            destination: Arc::clone(&self.destination),
+            slot: self.slot.clone(),
+            weight: copy(&self.weight),
+            factor: copy(&self.factor),
+            share: AtomicU32::new(self.share()),
+            ..*self
+        }
+    }
+
+    /// Where what picks touch of it lies.
+    #[inline]
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// The hash of its id.
+    #[inline]
+    pub(crate) fn salt(&self) -> u64 {
+        self.salt
     }
 
     /// Its live state.

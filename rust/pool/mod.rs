@@ -29,11 +29,14 @@ pub mod destination;
 mod eligible;
 mod entry;
 pub mod events;
+mod group;
 mod history;
 mod hot;
+mod ids;
 pub mod judge;
 pub mod lease;
 pub mod member;
+mod membership;
 pub mod pick;
 pub mod rate;
 pub mod record;
@@ -47,6 +50,7 @@ pub mod shared;
 pub mod spec;
 mod state;
 mod status;
+mod survey;
 mod switching;
 mod sync;
 pub mod tiers;
@@ -54,7 +58,7 @@ pub mod tuner;
 pub mod view;
 pub mod weights;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -67,6 +71,7 @@ use adjust::Adjusting;
 use bound::Bound;
 use choose::Purpose;
 use eligible::Eligible;
+use ids::Ids;
 use switching::Switching;
 
 pub use destination::{Admin, Destination, Health};
@@ -87,7 +92,7 @@ pub struct Pool {
     choice: Choice,
     failover: FailoverSpec,
     members: Box<[Member]>,
-    by_id: HashMap<Arc<str>, u32>,
+    ids: Ids,
     registry: Arc<Registry>,
     generation: u64,
     /// Never `None` after `build`.
@@ -127,7 +132,6 @@ impl Pool {
             .zip(&shares)
             .map(|((member, destination), share)| Member::new(member, destination, *share))
             .collect();
-        let by_id = members.iter().enumerate().map(|(index, member)| (Arc::clone(member.id()), index as u32)).collect();
         let sweep = judge::Sweep::new(&spec.failover, registry.shared().is_some(), now);
         let adjusts = spec.dynamic_adjustment && spec.policy.takes_adjustment();
         let switching = match spec.policy {
@@ -144,8 +148,8 @@ impl Pool {
             choice: spec.policy,
             failover: spec.failover,
             bound: spec.bounded_load.map(|factor| Bound::new(factor, &members)),
+            ids: Ids::of(&members),
             members,
-            by_id,
             registry: Arc::clone(registry),
             generation,
             eligible: ArcSwapOption::empty(),
@@ -249,7 +253,7 @@ impl Pool {
 
     /// The index of the member with this destination.
     pub fn index_of(&self, id: &str) -> Option<usize> {
-        self.by_id.get(id).map(|index| *index as usize)
+        self.ids.find(id, &self.members)
     }
 }
 

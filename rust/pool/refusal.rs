@@ -94,9 +94,10 @@ impl Tally {
         self.counts.sort_by_key(|(what, count)| (std::cmp::Reverse(*count), *what));
         let parts: Vec<String> = self.counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
         let plural = if members == 1 { "" } else { "s" };
+        let all = format!("{members} destination{plural}: {}", parts.join(", "));
         NoDestination {
             pool: pool.to_owned(),
-            reason: format!("{members} destination{plural}: {}", parts.join(", ")),
+            reason: if members == 0 { "it has no destinations".to_owned() } else { all },
             retry_in: self.retry_in.map(std::time::Duration::from_nanos),
             full: self.full,
             moved: self.moved,

@@ -37,6 +37,8 @@ pub struct Registry {
     /// The place given out last.
     slot: Mutex<Option<Slot>>,
     cursors: Mutex<HashMap<CursorKey, Arc<Cursor>>>,
+    /// Those that left their pool and held a message then.
+    leaving: Mutex<Vec<Arc<str>>>,
     /// Held while a destination is judged, so that two destinations cannot both be the one that may still be ejected.
     judging: Mutex<()>,
     log: EventLog,
@@ -117,6 +119,21 @@ impl Registry {
     pub fn retain<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
         let ids: HashSet<&str> = ids.into_iter().collect();
         self.destinations.write().retain(|id, destination| ids.contains(&**id) || destination.in_flight() > 0);
+    }
+
+    /// Forgets a destination that has left its pool, as soon as it holds nothing; `stays` says of an id whether it is
+    /// used after all. One that comes back before finds what it holds still counted.
+    pub fn forget(&self, id: &str, stays: impl Fn(&str) -> bool) {
+        let mut leaving = self.leaving.lock();
+        leaving.push(Arc::from(id));
+        let mut destinations = self.destinations.write();
+        leaving.retain(|id| {
+            let held = destinations.get(id).is_some_and(|destination| destination.in_flight() > 0);
+            if !held && !stays(id) {
+                destinations.remove(id);
+            }
+            held && !stays(id)
+        });
     }
 
     /// Sets what the operator wants; the state before, or `None` if there is no such destination.

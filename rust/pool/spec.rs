@@ -36,6 +36,19 @@ impl MemberSpec {
     }
 }
 
+impl MemberSpec {
+    /// What is wrong with it by itself, and the remedy.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.id.is_empty() {
+            return Err("a destination's id is empty; name it".to_owned());
+        }
+        if self.max_in_flight == Some(0) {
+            return Err(format!("destination {:?}: max_in_flight is 0; write 1 or more, or drain it", self.id));
+        }
+        Ok(())
+    }
+}
+
 /// Destinations under one balancing policy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolSpec {
@@ -202,18 +215,12 @@ impl PoolSpec {
         }
         let mut seen = HashSet::new();
         for member in &self.members {
-            if member.id.is_empty() {
-                return error("a destination's id is empty; name it".to_owned());
-            }
+            member.check().or_else(error)?;
             if !seen.insert(&member.id) {
                 return error(format!(
                     "destination {:?} is named twice; give it one entry with more weight",
                     member.id
                 ));
-            }
-            if member.max_in_flight == Some(0) {
-                let id = &member.id;
-                return error(format!("destination {id:?}: max_in_flight is 0; write 1 or more, or drain it"));
             }
         }
         let failover = &self.failover;

@@ -8,6 +8,7 @@
 //! Outcomes of leases that were taken under the policy before do not count for the one in force.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 use crate::balance::PolicyKind;
 use crate::balance::auto::{Auto, Figures, Shape, Verdict};
 use crate::pool::events::EventKind;
+use crate::pool::membership::Turnover;
 use crate::pool::{Member, Nanos, Outcome, Pool};
 use crate::stats::{Bucket, Counter, Histogram};
 
@@ -38,8 +40,9 @@ pub(crate) struct Switching {
     in_force: AtomicU8,
     /// Since when it is; older leases do not count.
     since: AtomicU64,
-    latencies: Histogram,
-    failures: Counter,
+    /// Shared with the pool before and after a change of members, as is the next: leases of either count.
+    latencies: Arc<Histogram>,
+    failures: Arc<Counter>,
     state: Mutex<State>,
 }
 
@@ -63,14 +66,36 @@ impl Switching {
             window,
             in_force: AtomicU8::new(auto.kind() as u8),
             since: AtomicU64::new(now),
-            latencies: Histogram::default(),
-            failures: Counter::default(),
+            latencies: Arc::default(),
+            failures: Arc::default(),
             state: Mutex::new(State {
                 auto,
                 adjusts,
                 buckets: Vec::new(),
                 failures: 0,
                 latency_sums: latency_sums(members),
+            }),
+        }
+    }
+
+    /// Goes on for a pool of these members; this one judges nothing any more. The caller holds the lock of rebuilding.
+    pub(crate) fn succeeded_by(&self, members: &[Member], change: Turnover) -> Self {
+        let state = self.state.lock();
+        let new = || members.last().map_or(0, latency_sum);
+        // Relaxed, as in `is_due`, `in_force` and `observe`.
+        Self {
+            next: AtomicU64::new(self.next.swap(u64::MAX, Ordering::Relaxed)),
+            window: WINDOW.max(members.len() as Nanos * WINDOW_BY_MEMBER),
+            in_force: AtomicU8::new(self.in_force.load(Ordering::Relaxed)),
+            since: AtomicU64::new(self.since.load(Ordering::Relaxed)),
+            latencies: Arc::clone(&self.latencies),
+            failures: Arc::clone(&self.failures),
+            state: Mutex::new(State {
+                auto: state.auto.clone(),
+                adjusts: state.adjusts,
+                buckets: state.buckets.clone(),
+                failures: state.failures,
+                latency_sums: change.applied(&state.latency_sums, new).into(),
             }),
         }
     }
@@ -105,8 +130,12 @@ impl Switching {
     }
 }
 
+fn latency_sum(member: &Member) -> u64 {
+    member.destination().histogram().map_or(0, Histogram::sum)
+}
+
 fn latency_sums(members: &[Member]) -> Box<[u64]> {
-    members.iter().map(|member| member.destination().histogram().map_or(0, Histogram::sum)).collect()
+    members.iter().map(latency_sum).collect()
 }
 
 /// What a pool of these members looks like.

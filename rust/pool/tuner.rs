@@ -12,6 +12,7 @@
 use std::fmt;
 
 use crate::pool::Nanos;
+use crate::pool::membership::Turnover;
 
 /// Outcomes for one measurement.
 const OUTCOMES: u64 = 30;
@@ -179,6 +180,11 @@ impl Tuner {
     /// Factors of 1 for so many members, which are observed from now on.
     pub fn new(observed: &[Observed], now: Nanos) -> Self {
         Self { tracks: observed.iter().map(|seen| Track::new(*seen, now)).collect() }
+    }
+
+    /// Goes on where a member has come, of which so much was counted before, or gone.
+    pub(crate) fn succeeded_by(&self, change: Turnover, new: impl FnOnce() -> Observed, now: Nanos) -> Self {
+        Self { tracks: change.applied(&self.tracks, || Track::new(new(), now)) }
     }
 
     /// The factor of a member.

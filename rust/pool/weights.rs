@@ -26,6 +26,10 @@ pub(crate) fn shares(weights: &[f64]) -> Vec<u32> {
     if most == 0.0 {
         return vec![1; weights.len()];
     }
+    // The usual case, without a call for each of them.
+    if weights.iter().all(|weight| f64::from(*weight as u32) == *weight) {
+        return weights.iter().map(|weight| *weight as u32).collect();
+    }
     // 0.1 and its like are not exact in binary: off by less than this is off by writing.
     let is_whole = |weight: f64| (weight - weight.round()).abs() <= weight * 1e-9;
     let fits =

@@ -1,10 +1,12 @@
 //! `Pool`: the balancer alone.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use pyo3::exceptions::PyTypeError;
+use arc_swap::ArcSwap;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString};
 
 use super::convert::type_name;
@@ -15,11 +17,18 @@ use crate::balance::hash::xxh64;
 use crate::pool::record::Times;
 use crate::pool::{Destination, Nanos, Pool as Members, PoolSpec, Registry, Request};
 
+/// Members, with their ids as Python strings, made once.
+struct Live {
+    pool: Arc<Members>,
+    /// By member.
+    ids: Box<[Py<PyString>]>,
+}
+
 #[pyclass(frozen, module = "turnout._core")]
 pub(super) struct Pool {
-    members: Arc<Members>,
-    /// Ids as Python strings, made once, by member.
-    ids: Box<[Py<PyString>]>,
+    live: ArcSwap<Live>,
+    /// One change of members or weights at a time; picks do not take it.
+    changing: Mutex<()>,
     registry: Arc<Registry>,
     dice: Dice,
 }
@@ -46,10 +55,11 @@ impl Pool {
             members: spec::members(destinations, "pool")?,
             failover: spec::failover(failover)?,
         };
-        let members = Arc::new(Members::build(spec, &registry, 1, now()).map_err(|error| pool_error(&error))?);
-        registry.publish([&members]);
-        let ids = members.members().iter().map(|member| PyString::new(py, member.id()).unbind()).collect();
-        Ok(Self { members, ids, registry, dice: Dice::new(seed) })
+        let pool = Arc::new(Members::build(spec, &registry, 1, now()).map_err(|error| pool_error(&error))?);
+        registry.publish([&pool]);
+        let ids = pool.members().iter().map(|member| PyString::new(py, member.id()).unbind()).collect();
+        let live = ArcSwap::from_pointee(Live { pool, ids });
+        Ok(Self { live, changing: Mutex::new(()), registry, dice: Dice::new(seed) })
     }
 
     #[pyo3(
@@ -65,8 +75,9 @@ impl Pool {
     ) -> PyResult<Py<PyString>> {
         let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
         let request = request(key, &exclude, classification)?;
-        let pick = self.members.select(&request, now(), &mut self.dice.roll()).map_err(no_destination)?;
-        Ok(self.ids[pick.member].clone_ref(py))
+        let live = self.live.load();
+        let pick = live.pool.select(&request, now(), &mut self.dice.roll()).map_err(no_destination)?;
+        Ok(live.ids[pick.member].clone_ref(py))
     }
 
     #[pyo3(
@@ -81,7 +92,7 @@ impl Pool {
     ) -> PyResult<Lease> {
         let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
         let request = request(key, &exclude, classification)?;
-        let held = self.members.acquire(&request, now(), &mut self.dice.roll()).map_err(no_destination)?;
+        let held = self.live.load().pool.acquire(&request, now(), &mut self.dice.roll()).map_err(no_destination)?;
         Ok(Lease::new(held, 1, None))
     }
 
@@ -98,35 +109,87 @@ impl Pool {
     }
 
     fn set_health(&self, id: &str, health: &str) -> PyResult<()> {
-        known(id, self.registry.set_health(id, spec::state(health)?, "operator", now()))
+        let state = spec::state(health)?;
+        self.member(id)?;
+        known(id, self.registry.set_health(id, state, "operator", now()))
     }
 
     fn set_weights(&self, py: Python<'_>, weights: HashMap<String, f64>) -> PyResult<()> {
-        py.detach(|| set_weights(&self.members, &weights))
+        // A change of members that is under way would take over the weights before and lose these.
+        let _changing = self.lock(py)?;
+        let pool = Arc::clone(&self.live.load().pool);
+        py.detach(|| set_weights(&pool, &weights))
+    }
+
+    fn add(&self, destination: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = destination.py();
+        let new = spec::member(destination, "pool")?;
+        let _changing = self.lock(py)?;
+        let old = self.live.load_full();
+        let pool = py.detach(|| old.pool.with_member(&new, now())).map_err(|error| pool_error(&error))?;
+        let id = PyString::new(py, &new.id).unbind();
+        let ids = old.ids.iter().map(|id| id.clone_ref(py)).chain([id]).collect();
+        self.replace(py, old, Live { pool: Arc::new(pool), ids });
+        Ok(())
+    }
+
+    fn remove(&self, py: Python<'_>, id: &str) -> PyResult<bool> {
+        let _changing = self.lock(py)?;
+        let old = self.live.load_full();
+        let Some(gone) = old.pool.index_of(id) else { return Ok(false) };
+        let Some(pool) = py.detach(|| old.pool.without_member(id, now())) else { return Ok(false) };
+        let stay = old.ids.iter().enumerate().filter(|(index, _)| *index != gone);
+        let ids = stay.map(|(_, id)| id.clone_ref(py)).collect();
+        let pool = Arc::new(pool);
+        self.replace(py, old, Live { pool: Arc::clone(&pool), ids });
+        self.registry.forget(id, |id| pool.index_of(id).is_some());
+        Ok(true)
     }
 
     fn destinations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let at = now();
-        let states = self.members.members().iter().map(|member| destination_state(py, member.destination(), at));
+        let pool = Arc::clone(&self.live.load().pool);
+        let states = pool.members().iter().map(|member| destination_state(py, member.destination(), at));
         PyList::new(py, states.collect::<PyResult<Vec<_>>>()?)
     }
 
     fn __len__(&self) -> usize {
-        self.members.members().len()
+        self.live.load().pool.members().len()
     }
 
     fn __repr__(&self) -> String {
-        format!("<Pool of {} destinations by {}>", self.__len__(), self.members.choice())
+        format!("<Pool of {} destinations by {}>", self.__len__(), self.live.load().pool.choice())
     }
 
     #[getter]
     fn policy(&self) -> &'static str {
-        self.members.policy().as_str()
+        self.live.load().pool.policy().as_str()
     }
 }
 
 impl Pool {
+    /// Held while members or weights are replaced.
+    fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, ()>> {
+        self.changing
+            .lock_py_attached(py)
+            .map_err(|_| PyRuntimeError::new_err("an earlier change of this pool panicked"))
+    }
+
+    /// Puts new members in the place of the old, of which many are let go without the GIL.
+    fn replace(&self, py: Python<'_>, old: Arc<Live>, new: Live) {
+        self.live.store(Arc::new(new));
+        let pool = Arc::clone(&old.pool);
+        drop(old);
+        py.detach(|| drop(pool));
+    }
+
+    /// An error if there is no such member: one that is gone may still hold messages.
+    fn member(&self, id: &str) -> PyResult<()> {
+        known(id, self.live.load().pool.index_of(id))
+    }
+
     fn set_admin(&self, id: &str, state: &str) -> PyResult<()> {
+        self.member(id)?;
         known(id, self.registry.set_admin(id, spec::state(state)?, "operator", now()))
     }
 }

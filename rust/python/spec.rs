@@ -161,7 +161,7 @@ fn key_path(text: &str, owner: &str) -> PyResult<Path> {
 }
 
 /// A pool's member: an id, or a mapping with one.
-fn member(item: &Bound<'_, PyAny>, owner: &str) -> PyResult<MemberSpec> {
+pub(super) fn member(item: &Bound<'_, PyAny>, owner: &str) -> PyResult<MemberSpec> {
     if let Ok(id) = item.cast::<PyString>() {
         let id: Arc<str> = Arc::from(id.to_cow()?.as_ref());
         return Ok(MemberSpec::new(id));
