@@ -9,6 +9,7 @@ import typer
 from .._core import __version__
 from .configuring import check, init, schema
 from .deciding import explain, route
+from .dlq import dlq
 from .running import run
 from .simulating import simulate_command
 
@@ -39,4 +40,5 @@ def _options(
 
 for command in (init, check, schema, route, explain, run):
     app.command()(command)
+app.add_typer(dlq, name="dlq")
 app.command("simulate")(simulate_command)

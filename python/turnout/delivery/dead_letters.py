@@ -98,6 +98,11 @@ class DeadLetters:
             count += sum(task.result() for task in tasks)
         return count
 
+    async def left(self) -> None:
+        """Returns when every redrive that was begun has ended."""
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+
     def add(self, letter: DeadLetter, number: int = 0) -> None:
         """Keeps one more; for the deliverer. ``number``: its number in the outbox; 0: the next, as there is none."""
         if self.max_kept > 0:

@@ -20,6 +20,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import random
 from collections.abc import Callable
@@ -35,7 +36,9 @@ from .jobs import Job
 from .lanes import Lanes
 from .ledger import Counts, Ledger
 from .outbox import Outbox
+from .outbox_schema import Request
 from .records import DeadLetter, Delivery
+from .requests import Requests
 from .runners import Decide, Runners
 from .settings import DeliverySettings
 from .unsettled import Unsettled
@@ -76,6 +79,7 @@ class Deliverer:
         self._attempts = Attempts(core, settings, transports, self._turns, self._room, counts, rng)
         self.dead_letters.on_redrive = self._redrive
         self._outbox = outbox = None if settings.outbox is None else Outbox(settings.outbox)
+        self._requests = None if outbox is None else Requests(self.dead_letters, outbox)
         if outbox is not None:
             self._attempts.journal = outbox
             self.dead_letters.on_take = outbox.taken
@@ -109,6 +113,7 @@ class Deliverer:
         if self._outbox is not None and not self._open:
             self._open = True
             self._resuming = asyncio.create_task(self._acceptance.resume(self._outbox))
+            self._outbox.listen(self._pass_on)
 
     async def dispatch(
         self, message: object, *, message_id: str | None = None, on_accept: Callable[[], None] | None = None
@@ -169,6 +174,9 @@ class Deliverer:
         may still take effect.
         """
         await self._acceptance.close()
+        await self.dead_letters.left()
+        if self._requests is not None:
+            await self._requests.ended()
         if not await self._joined(drain):
             self._attempts.limits.stop()
             for job in self._turns.clear():
@@ -222,7 +230,7 @@ class Deliverer:
             raise
 
     async def _redrive(self, letter: DeadLetter, to: str | None) -> None:
-        """Accepts the message of a dead letter anew. While it is being written, the letter is still in the outbox."""
+        """Accepts the message of a dead letter anew; in the outbox, one transaction makes a message of the letter."""
         if to is not None:
             try:
                 self._runners.redirected(letter.message, to)
@@ -230,8 +238,6 @@ class Deliverer:
                 raise ConfigError(str(error)) from None
         job = self._again(letter, to)
         await self._enter(job)
-        if self._outbox is not None:
-            self._outbox.taken([job.letter])
         self._turns.queue(job.priority, job.number, job)
 
     def _again(self, letter: DeadLetter, to: str | None) -> Job:
@@ -257,6 +263,12 @@ class Deliverer:
         except (MessageError, DeliveryError):
             self._counts.refused += 1
             raise
+
+    def _pass_on(self, found: list[Request]) -> None:
+        """Brings requests from the outbox's thread to the event loop."""
+        if self._loop is not None and self._requests is not None:
+            with contextlib.suppress(RuntimeError):  # it was closed: the next start finds them
+                self._loop.call_soon_threadsafe(self._requests.answer, found)
 
     def _use_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         if loop is self._loop:

@@ -20,19 +20,21 @@ Sizes count the messages themselves. The file is larger by its write-ahead log (
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from ..errors import ConfigError, DeliveryError, MessageError
-from .jobs import Job, Redrive, Run
+from .jobs import Job, Run
 from .outbox_codec import decode_letter, encode, encode_letter
 from .outbox_file import Batch, OutboxFile
+from .outbox_rows import decode_redrive, rows_of
 from .outbox_salvage import Damage
-from .outbox_schema import RUN_BITS, BranchRow, Row
+from .outbox_schema import RUN_BITS, BranchRow, Request, Row
 from .outbox_writer import Writer, full
 from .records import DeadLetter, Delivery, Status
 from .settings import OutboxSettings
@@ -74,6 +76,7 @@ class Outbox:
             if file.damage is not None:
                 _log.error("%s", file.damage)
             found, self._runs = file.unsettled(), file.runs()
+            last_asked = max((request.letter for request in file.requests()), default=0)
             letters = [(number, decode_letter(body)) for number, body in file.dead()]
             known = file.known()
         except sqlite3.Error as error:
@@ -84,7 +87,8 @@ class Outbox:
         self._count, self._bytes = len(found), sum(size for *_, size in found)
         self._known = {name: (number, at) for number, name, at in known}
         self._last, self._next = (self.run << RUN_BITS) - 1, self.run << RUN_BITS
-        self._next_letter = max([number for number, _ in letters], default=0) + 1
+        # Above those that requests speak of too, or they would mean another letter.
+        self._next_letter = max([last_asked, *(number for number, _ in letters)]) + 1
         self._next_known = max([number for number, _, _ in known], default=0) + 1
         batch, self._unwritten = self._unwritten, Batch()
         batch.runs[self.run] = False
@@ -105,7 +109,7 @@ class Outbox:
         job.seq, job.size, job.resumed = row.seq, len(row.body), True
         job.known = branches
         if row.target is not None:
-            job.redrive = Redrive(1, row.target)
+            job.redrive = decode_redrive(row.target)
         accepted_in = row.seq >> RUN_BITS
         if not self._runs.get(accepted_in, False):  # an attempt in the run that accepted it leaves no trace
             for pool in branches.keys() | {""}:
@@ -177,32 +181,21 @@ class Outbox:
             DeliveryError: ``outbox_full``: by its limits, or because the disk is full or fails.
         """
         body = encode(job.message)
-        if not job.id.isascii():
-            try:
-                job.id.encode()
-            except UnicodeEncodeError:
-                raise MessageError("message.id", "is no valid Unicode (half of a surrogate pair); the outbox keeps "
-                                   "text only") from None  # fmt: skip
-        settings, writer = self.settings, self._writer
-        if self._bytes + len(body) > settings.max_bytes:
-            raise full(f"{self._bytes} bytes of messages are unsettled (outbox.max_bytes is {settings.max_bytes})")
-        if self._count >= settings.max_messages:
-            raise full(f"{self._count} messages are unsettled (outbox.max_messages)")
+        self._check(job.id, len(body))
+        writer = self._writer
         if writer is None:
             raise DeliveryError("closed", "the outbox is closed")
         job.seq, job.size = self._next, len(body)
         self._next += 1
         self._count += 1
         self._bytes += job.size
-        target = None if job.redrive is None else job.redrive.target
-        row = Row(job.seq, job.id, job.priority, time.time(), job.expires, None, None, target, 0, body)
-        branches = [BranchRow(job.seq, pool, self.run, 0, job.tried, 0, 1, None) for pool in job.took]
-        if job.tried:
-            branches.append(BranchRow(job.seq, "", self.run, 0, job.tried, 0, 0, None))
+        row, branches = rows_of(job, self.run, body)
         job.noted = bool(branches)
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with writer.changed:
             writer.batch.added.append(row)
+            if job.letter:
+                writer.batch.redriven.append((job.letter,))
             for branch in branches:
                 writer.batch.branches[branch.seq, branch.pool] = branch
             writer.adding.append(written)
@@ -214,8 +207,23 @@ class Outbox:
             raise
         except BaseException:  # cancelled: whether or not it is on disk by now, it was not accepted
             self._forget(job)
-            self._note(ended=job.seq)
+            if not job.letter:  # of a redrive there is no letter any more, and so the next start goes on with it
+                self._note(ended=job.seq)
             raise
+
+    def _check(self, name: str, size: int) -> None:
+        """Raises MessageError or DeliveryError where a message of that id and size cannot be taken."""
+        if not name.isascii():
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise MessageError("message.id", "is no valid Unicode (half of a surrogate pair); the outbox keeps "
+                                   "text only") from None  # fmt: skip
+        settings = self.settings
+        if self._bytes + size > settings.max_bytes:
+            raise full(f"{self._bytes} bytes of messages are unsettled (outbox.max_bytes is {settings.max_bytes})")
+        if self._count >= settings.max_messages:
+            raise full(f"{self._count} messages are unsettled (outbox.max_messages)")
 
     async def begin(self, run: Run) -> None:
         """Returns when it is written that an attempt begins, or cannot be: deliveries go on all the same."""
@@ -294,6 +302,26 @@ class Outbox:
         with writer.changed:
             writer.batch.taken.extend((number,) for number in numbers)
             writer.changed.notify()
+
+    async def answered(self, numbers: Iterable[int]) -> None:
+        """Requests of other processes were done, and all that belongs to them; returns when that is on disk, or the
+        disk takes nothing: then it waits with the other ends."""
+        writer = self._writer
+        if writer is None:  # a request about a letter that is not there does nothing
+            self._unwritten.answered.extend((number,) for number in numbers)
+            return
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with writer.changed:
+            writer.batch.answered.extend((number,) for number in numbers)
+            writer.noting.append(written)
+            writer.changed.notify()
+        with contextlib.suppress(DeliveryError):
+            await written
+
+    def listen(self, asked: Callable[[list[Request]], None]) -> None:
+        """From now on ``asked`` is told, from the writer's thread, what other processes ask; what waits already too."""
+        if self._writer is not None:
+            self._writer.asked = asked
 
     def _oldest(self) -> float:
         return next(iter(self._known.values()))[1] if self._known else float("inf")

@@ -37,6 +37,7 @@ from .outbox_schema import (
     RUN,
     RUN_BITS,
     BranchRow,
+    Request,
     Row,
     branch_values,
     create,
@@ -63,7 +64,9 @@ _OLD_RUNS: Final = "DELETE FROM run WHERE number < (SELECT coalesce(min(seq) >> 
 class Batch:
     """Changes that are written together. Additions come first, so that a message may be added and ended in one."""
 
-    __slots__ = ("added", "branches", "dead", "ended", "forgotten", "known", "runs", "taken")
+    __slots__ = (
+        "added", "answered", "branches", "dead", "ended", "forgotten", "known", "redriven", "runs", "taken",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.added: list[Row] = []
@@ -74,6 +77,10 @@ class Batch:
         self.known: list[tuple[int, str, float]] = []
         self.taken: list[tuple[int]] = []
         """Numbers of dead letters that somebody took."""
+        self.redriven: list[tuple[int]] = []
+        """Numbers of dead letters whose messages are among the additions: both are written, or neither."""
+        self.answered: list[tuple[int]] = []
+        """Numbers of requests that were done."""
         self.runs: dict[int, bool] = {}
         """Runs of the router, and whether they were closed."""
         self.forgotten = 0
@@ -81,15 +88,15 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(
-            self.added or self.branches or self.ended or self.dead or self.known or self.taken or self.runs
-            or self.forgotten
+            self.added or self.branches or self.ended or self.dead or self.known or self.taken or self.redriven
+            or self.answered or self.runs or self.forgotten
         )  # fmt: skip
 
     def put_back(self, older: Batch) -> None:
         """Takes over the changes of an older batch that could not be written, but for its additions."""
         self.branches = {**older.branches, **self.branches}
         self.runs = {**older.runs, **self.runs}
-        for name in ("ended", "dead", "known", "taken"):
+        for name in ("ended", "dead", "known", "taken", "answered"):
             setattr(self, name, getattr(older, name) + getattr(self, name))
         self.forgotten = max(older.forgotten, self.forgotten)
 
@@ -107,6 +114,8 @@ class OutboxFile:
         self.path = path
         self.damage: Damage | None = None
         self._mutex = threading.Lock()
+        self._version: int | None = None
+        """Of the file, as :meth:`asked` saw it last."""
         self._lock = FileLock(path)
         try:
             self._db = self._opened()
@@ -153,6 +162,25 @@ class OutboxFile:
         (last,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()
         return {last >> RUN_BITS: False, **found}
 
+    def asked(self) -> list[Request] | None:
+        """All requests, if another process has changed the file since the last call or there was none; else None.
+
+        Raises:
+            sqlite3.Error: the file cannot be read now.
+        """
+        with self._mutex:
+            (version,) = self._db.execute("PRAGMA data_version").fetchone()
+            if version == self._version:
+                return None
+            found = self.requests()
+            self._version = version
+        return found
+
+    def requests(self) -> list[Request]:
+        """What other processes ask, the oldest first."""
+        query = f"SELECT {COLUMNS['request']} FROM request ORDER BY number"  # noqa: S608 - our own names
+        return [Request._make(row) for row in self._db.execute(query)]
+
     def write(self, batch: Batch) -> None:
         """Writes all of the batch, or nothing; on disk when it returns.
 
@@ -170,7 +198,8 @@ class OutboxFile:
             db.executemany("DELETE FROM message WHERE seq = ?", batch.ended)
             db.executemany("DELETE FROM branch WHERE seq = ?", batch.ended)
             db.executemany(DEAD, [(number, body, zlib.crc32(body)) for number, body in batch.dead])
-            db.executemany("DELETE FROM dead WHERE number = ?", batch.taken)
+            db.executemany("DELETE FROM dead WHERE number = ?", batch.taken + batch.redriven)
+            db.executemany("DELETE FROM request WHERE number = ?", batch.answered)
             db.executemany(KNOWN, [(*row, known_crc(row)) for row in batch.known])
             if batch.forgotten:
                 db.execute("DELETE FROM known WHERE number <= ?", (batch.forgotten,))

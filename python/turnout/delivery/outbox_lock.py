@@ -13,6 +13,11 @@ from typing import Any
 
 from ..errors import ConfigError
 
+
+class InUseError(ConfigError):
+    """Another process has the outbox."""
+
+
 try:
     import fcntl
 except ImportError:  # Windows: there the database is held by SQLite's exclusive mode, and nobody else may read it
@@ -29,7 +34,8 @@ class FileLock:
         """Takes the lock of the outbox ``path``.
 
         Raises:
-            ConfigError: somebody has it, or the lock file cannot be made.
+            InUseError: somebody has it.
+            ConfigError: the lock file cannot be made.
         """
         self.path = path.with_name(path.name + ".lock")
         try:
@@ -41,7 +47,7 @@ class FileLock:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.close()
-            raise ConfigError(
+            raise InUseError(
                 f"outbox {path}: another process uses it (or another router of this one), which holds {self.path}; "
                 f"give each its own file"
             ) from error

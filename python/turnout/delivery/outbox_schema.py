@@ -83,7 +83,7 @@ class Row(NamedTuple):
     ordering: str | None
     """Messages of one such key are attempted in their order."""
     target: str | None
-    """The destination that a redriven dead letter was sent to by name."""
+    """Of a dead letter that was redriven: where to, and what else :class:`~.jobs.Redrive` says, by ``outbox_rows``."""
     round: int
     """Rounds of attempts that it has behind it; see ``retries.schedule``."""
     body: bytes
@@ -108,6 +108,18 @@ class BranchRow(NamedTuple):
     """1 if the pool has the message."""
     record: bytes | None
     """Its :class:`~turnout.delivery.records.Branch` so far, by ``outbox_codec``; None where nobody needed it."""
+
+
+class Request(NamedTuple):
+    """What another process asks the living router to do with a dead letter."""
+
+    number: int
+    action: str
+    """``redrive`` or ``purge``."""
+    letter: int
+    """Its number."""
+    target: str | None
+    """The pool or destination of a redrive; None: routing says."""
 
 
 def row_values(row: Row) -> tuple[Any, ...]:

@@ -11,13 +11,19 @@ import copy
 import logging
 import sqlite3
 import threading
+import time
+from collections.abc import Callable
 from typing import Final
 
 from ..errors import DeliveryError
 from .outbox_file import Batch, OutboxFile
+from .outbox_schema import Request
 
 _AGAIN: Final = 0.5
 """Seconds until what could not be written is tried again."""
+
+_LOOK: Final = 0.5
+"""Seconds between looks for requests of other processes; one costs a few µs."""
 
 _log = logging.getLogger(__name__)
 _Waiter = asyncio.Future[None]
@@ -36,6 +42,9 @@ class Writer:
         """Who waits for anything else in it; told when it was tried, written or not."""
         self.closing = False
         self._file = file
+        self.asked: Callable[[list[Request]], None] | None = None
+        """Called, from the writer's thread, with the requests of other processes, whenever there may be new ones."""
+        self._look_at = 0.0
         self._problem: str | None = None
         """Why nothing is added."""
         self._thread = threading.Thread(target=self._run, name="turnout-outbox", daemon=True)
@@ -54,23 +63,17 @@ class Writer:
         file, logged = self._file, ""
         while True:
             with self.changed:
-                self.changed.wait_for(lambda: self.batch or self.noting or self.closing, None)
+                self.changed.wait_for(lambda: self.batch or self.noting or self.closing, _LOOK)
                 batch, self.batch = self.batch, Batch()
                 adding, self.adding = self.adding, []
                 noting, self.noting = self.noting, []
                 closing = self.closing
-            if not batch and not noting:
+            if not batch and not noting and closing:
                 break
-            if self._problem is not None and file.reserved():
-                self._problem = None
-            problem = refused = self._problem or _problem(file, batch)
-            if refused is not None:
-                # What was not accepted has no branches either: its attempts never begin.
-                never = {row.seq for row in batch.added}
-                batch.added = []
-                batch.branches = {key: row for key, row in batch.branches.items() if key[0] not in never}
-                problem = _relieved(file, batch)
-                self._problem = refused
+            self._look()
+            if not batch and not noting:
+                continue
+            refused, problem = self._write(batch)
             _tell(adding, None if refused is None else full(f"it cannot be written: {refused}"))
             _tell(noting, None if problem is None else full(f"it cannot be written: {problem}"))
             if problem is None:
@@ -86,6 +89,34 @@ class Writer:
                 _log.error("outbox %s: closed with ends unwritten; those messages will be sent again", file.path)
                 break
         file.close()
+
+    def _write(self, batch: Batch) -> tuple[str | None, str | None]:
+        """Why the additions could not be written, and why all else could not; None if they were."""
+        if self._problem is not None and self._file.reserved():
+            self._problem = None
+        refused = self._problem or _problem(self._file, batch)
+        if refused is None:
+            return None, None
+        # What was not accepted has no branches either, for its attempts never begin; and is a dead letter still.
+        never = {row.seq for row in batch.added}
+        batch.added, batch.redriven = [], []
+        batch.branches = {key: row for key, row in batch.branches.items() if key[0] not in never}
+        self._problem = refused
+        return refused, _relieved(self._file, batch)
+
+    def _look(self) -> None:
+        """Looks for requests, every now and then."""
+        asked = self.asked
+        if asked is None or time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK
+        try:
+            found = self._file.asked()
+        except sqlite3.Error as error:
+            _log.warning("outbox %s: requests of other processes cannot be read now: %s", self._file.path, error)
+            return
+        if found:
+            asked(found)
 
 
 def _relieved(file: OutboxFile, ends: Batch) -> str | None:

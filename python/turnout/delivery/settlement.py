@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Collection
 
 from .jobs import Job, Run
-from .records import Attempt, DeadLetter, Delivery, Reason, Status
+from .records import DeadLetter, Delivery, Reason, Status
 
 
 def delivery_of(job: Job, elapsed: float, *, outbox: bool) -> Delivery:
@@ -76,7 +77,7 @@ def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
                 priority=job.priority,
                 at=at,
                 elapsed=delivery.elapsed,
-                tried=job.tried + _most(delivery.attempts),
+                tried=_tried(job, job.runs),
                 redriven=redriven,
             )
         ]
@@ -96,7 +97,7 @@ def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
             priority=job.priority,
             at=at,
             elapsed=delivery.elapsed,
-            tried=job.tried + _most(branch.attempts),
+            tried=_tried(job, [run for run in job.runs if run.pools[0] == branch.pool]),
             redriven=redriven,
         )
         for branch in delivery.branches
@@ -104,8 +105,10 @@ def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
     ]
 
 
-def _most(attempts: tuple[Attempt, ...]) -> int:
-    return max((attempt.number for attempt in attempts), default=0)
+def _tried(job: Job, runs: Collection[Run]) -> int:
+    """Attempts in all, of the branch that had most."""
+    numbers = (attempt.number for run in runs for attempt in run.attempts)
+    return job.tried + max([0, *(run.earlier + run.tried for run in runs), *numbers])
 
 
 def _common_reason(failed: list[Run]) -> Reason:
