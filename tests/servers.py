@@ -124,6 +124,13 @@ def mosquitto(directory: Path, *lines: str) -> Server:
     return Server([program("mosquitto"), "-c", str(directory / "mosquitto.conf")], port, directory)
 
 
+def webhook_receiver(directory: Path) -> Server:
+    """``turnout.testing``'s; its log is ``directory / "log"``."""
+    port = free_port()
+    command = [sys.executable, "-m", "turnout.testing.receiver", str(directory / "log"), "--port", str(port)]
+    return Server(command, port, directory)
+
+
 def mail_server(directory: Path) -> Server:
     """Of aiosmtpd; it notes the ids of mails in ``directory / "log"``."""
     port = free_port()

@@ -158,7 +158,7 @@ async def test_a_connection_that_lost_something_is_reset_in_the_end(direction: D
         again[1].close()
 
 
-async def test_a_proxy_resets_connections_and_refuses_new_ones() -> None:
+async def test_a_proxy_resets_connections_and_refuses_new_ones(caplog: pytest.LogCaptureFixture) -> None:
     async with proxied() as (_, proxy, peer):
         proxy.refusing = True
         proxy.reset()
@@ -169,6 +169,7 @@ async def test_a_proxy_resets_connections_and_refuses_new_ones() -> None:
             await reader.readexactly(1)
         writer.close()
         assert proxy.connections == 1
+    assert not caplog.records
 
 
 async def test_a_proxy_passes_on_the_end_of_a_stream_and_much_at_once() -> None:

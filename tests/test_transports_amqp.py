@@ -6,13 +6,14 @@ import asyncio
 import itertools
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aio_pika
 import pytest
-from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import ChannelPreconditionFailed
 
+from broker_reading import amqp_url, declare, taken
 from broker_support import survives_a_restart
 from servers import RABBITMQ_LARGEST, Server, rabbitmq_server
 from transport_support import made, refusal, send
@@ -33,31 +34,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     one.kill()
 
 
-def url(server: Server) -> str:
-    return f"amqp://guest:guest@127.0.0.1:{server.port}/"
-
-
-async def declare(server: Server, queue: str, **arguments: Any) -> None:
-    async with await aio_pika.connect(url(server)) as connection:
-        await (await connection.channel()).declare_queue(queue, durable=True, arguments=arguments or None)
-
-
-async def taken(server: Server, queue: str) -> list[Received]:
-    """Takes out what is in the queue."""
-    found: list[Received] = []
-    async with await aio_pika.connect(url(server)) as connection:
-        one = await (await connection.channel()).declare_queue(queue, passive=True, timeout=60)
-        arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-        tag = await one.consume(arrived.put, no_ack=True, timeout=60)
-        async with asyncio.timeout(60):
-            while len(found) < (one.declaration_result.message_count or 0):
-                message = await arrived.get()
-                name = str(message.headers.get("x-message-id", message.message_id))
-                found.append(Received(name, message.body))
-        await one.cancel(tag)
-    return found
-
-
 class AmqpCase(TransportCase):
     faults = frozenset({"retryable", "overloaded", "permanent", "hanging"})
 
@@ -72,7 +48,7 @@ class AmqpCase(TransportCase):
         return self
 
     def transport(self) -> Transport:
-        return made(url(self._server), routing_key=self._queue, timeout="3s")
+        return made(amqp_url(self._server), routing_key=self._queue, timeout="3s")
 
     def header(self, message_id: str) -> str:
         return header_id(message_id)
@@ -98,7 +74,7 @@ class AmqpCase(TransportCase):
 
     async def _queue_deleted(self) -> None:
         self._found += await taken(self._server, self._queue)
-        async with await aio_pika.connect(url(self._server)) as connection:
+        async with await aio_pika.connect(amqp_url(self._server)) as connection:
             await (await connection.channel()).queue_delete(self._queue)
 
     async def recover(self) -> None:
@@ -119,17 +95,19 @@ async def test_rabbitmq_conforms(check: Check, server: Server) -> None:
     await check(AmqpCase(server))
 
 
-async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted(server: Server) -> None:
+async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted(
+    server: Server, tmp_path: Path
+) -> None:
     queue = next(_names)
     await declare(server, queue)
-    destination = {"url": url(server), "options": {"routing_key": queue}}
-    await survives_a_restart(server, destination, lambda: taken(server, queue))
+    destination = {"url": amqp_url(server), "options": {"routing_key": queue}}
+    await survives_a_restart(server, destination, lambda: taken(server, queue), tmp_path / "outbox.db")
 
 
 async def test_what_is_too_large_for_the_server_is_at_fault_alone(server: Server) -> None:
     queue = next(_names)
     await declare(server, queue)
-    transport = made(url(server), routing_key=queue)
+    transport = made(amqp_url(server), routing_key=queue)
     sizes = [3, RABBITMQ_LARGEST, 3, RABBITMQ_LARGEST // 2, 3]
     sends = (send(transport, {"x": "y" * size}, str(number)) for number, size in enumerate(sizes))
     answers = await asyncio.gather(*sends, return_exceptions=True)
@@ -141,7 +119,7 @@ async def test_what_is_too_large_for_the_server_is_at_fault_alone(server: Server
 
 
 async def test_what_no_queue_wants_comes_back(server: Server) -> None:
-    transport = made(url(server), routing_key="nobody")
+    transport = made(amqp_url(server), routing_key="nobody")
     error = await refusal(transport)
     await transport.close()
     assert (error.kind, error.retryable) == ("unroutable", True)
@@ -149,14 +127,14 @@ async def test_what_no_queue_wants_comes_back(server: Server) -> None:
 
 @pytest.mark.parametrize("options", [{"exchange": "gone", "routing_key": "x"}])
 async def test_an_exchange_that_is_not_there_is_the_destinations_fault(server: Server, options: dict[str, Any]) -> None:
-    transport = made(url(server), **options)
+    transport = made(amqp_url(server), **options)
     error = await refusal(transport)
     await transport.close()
     assert (error.kind, error.retryable, error.retry_after) == ("connection", True, None)
 
 
 async def test_a_wrong_password_is_not_shown(server: Server) -> None:
-    transport = made(url(server).replace("guest:guest", "guest:hunter2"), routing_key="x")
+    transport = made(amqp_url(server).replace("guest:guest", "guest:hunter2"), routing_key="x")
     error = await refusal(transport)
     await transport.close()
     assert "hunter2" not in str(error)
@@ -166,10 +144,10 @@ async def test_a_wrong_password_is_not_shown(server: Server) -> None:
 async def test_messages_are_persistent_and_say_what_they_are(server: Server) -> None:
     queue = next(_names)
     await declare(server, queue)
-    transport = made(url(server), routing_key=queue)
+    transport = made(amqp_url(server), routing_key=queue)
     await asyncio.gather(send(transport, {"a": 1}, "one", 2))
     await transport.close()
-    async with await aio_pika.connect(url(server)) as connection:
+    async with await aio_pika.connect(amqp_url(server)) as connection:
         message = await (await (await connection.channel()).get_queue(queue)).get(no_ack=True)
     assert message is not None
     assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
@@ -180,7 +158,7 @@ async def test_messages_are_persistent_and_say_what_they_are(server: Server) -> 
 async def test_a_message_is_no_longer_in_the_queue_when_it_is_of_no_more_use(server: Server) -> None:
     queue = next(_names)
     await declare(server, queue)
-    transport = made(url(server), routing_key=queue)
+    transport = made(amqp_url(server), routing_key=queue)
     for name, expires in (("late", -1.0), ("soon", 0.2), ("years", 1e9), ("last", 60.0)):
         await transport.send({}, "d", message_id=name, attempt=1, expires=time.time() + expires)
     await transport.close()

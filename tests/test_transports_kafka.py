@@ -7,6 +7,7 @@ import itertools
 import socket
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,10 +126,12 @@ async def test_kafka_conforms(check: Check, server: Server) -> None:
     await check(KafkaCase(server))
 
 
-async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted(server: Server) -> None:
+async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted(
+    server: Server, tmp_path: Path
+) -> None:
     name = await topic(server, partitions=3)
     destination = {"url": f"kafka://127.0.0.1:{server.port}", "options": {"topic": name}}
-    await survives_a_restart(server, destination, lambda: arrived(server, name))
+    await survives_a_restart(server, destination, lambda: arrived(server, name), tmp_path / "outbox.db")
 
 
 async def test_messages_of_a_key_stay_in_order_in_one_partition(server: Server) -> None:

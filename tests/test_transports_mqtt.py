@@ -100,10 +100,10 @@ async def test_mqtt_conforms(check: Check, server: Server) -> None:
 
 
 async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted(
-    server: Server, inbox: Subscriber
+    server: Server, inbox: Subscriber, tmp_path: Path
 ) -> None:
     destination = {"url": f"mqtt://127.0.0.1:{server.port}", "options": {"topic": "inbox/new"}}
-    await survives_a_restart(server, destination, inbox.received)
+    await survives_a_restart(server, destination, inbox.received, tmp_path / "outbox.db")
 
 
 async def test_a_message_says_what_it_is_and_when_it_is_of_no_more_use(server: Server, inbox: Subscriber) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
-from nats.js.api import RetentionPolicy, StreamConfig
 
+from broker_reading import make_stream, stored
 from broker_support import survives_a_restart
 from servers import Server, nats_server
 from transport_support import made, refusal, send
@@ -30,35 +29,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def subject(server: Server, **options: Any) -> Transport:
     return made(f"nats://127.0.0.1:{server.port}", subject="orders.new", **{"timeout": "2s", **options})
-
-
-async def make_stream(server: Server, **limits: Any) -> None:
-    client = await nats.connect(f"nats://127.0.0.1:{server.port}", connect_timeout=10)
-    config = StreamConfig(name="orders", subjects=["orders.*"], retention=RetentionPolicy.LIMITS, **limits)
-    try:
-        await client.jetstream().add_stream(config)
-    except nats.js.errors.BadRequestError:
-        await client.jetstream().update_stream(config)
-    await client.close()
-
-
-async def stored(server: Server) -> list[Received]:
-    client = await nats.connect(f"nats://127.0.0.1:{server.port}", connect_timeout=10)
-    try:
-        jetstream = client.jetstream()
-        count = (await jetstream.stream_info("orders")).state.messages
-        if not count:
-            return []
-        pull = await jetstream.pull_subscribe("orders.*", stream="orders")
-        found: list[Received] = []
-        while len(found) < count:
-            for one in await pull.fetch(min(500, count - len(found)), timeout=5):
-                found.append(Received((one.headers or {})["Nats-Msg-Id"], one.data))
-                await one.ack()
-        await pull.unsubscribe()
-        return found
-    finally:
-        await client.close()
 
 
 class NatsCase(TransportCase):
@@ -103,10 +73,13 @@ async def test_nats_conforms(check: Check, server: Server) -> None:
     await check(NatsCase(server))
 
 
-async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted(server: Server) -> None:
+async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted(
+    server: Server, tmp_path: Path
+) -> None:
     await make_stream(server)
     url = f"nats://127.0.0.1:{server.port}"
-    await survives_a_restart(server, {"url": url, "options": {"subject": "orders.new"}}, lambda: stored(server))
+    destination = {"url": url, "options": {"subject": "orders.new"}}
+    await survives_a_restart(server, destination, lambda: stored(server), tmp_path / "outbox.db")
 
 
 async def test_an_attempt_made_again_is_left_out_by_the_stream(server: Server) -> None:

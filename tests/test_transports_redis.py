@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from broker_reading import entries
 from broker_support import survives_a_restart
 from servers import Server, redis_server
 from transport_support import made, refusal, send
@@ -34,12 +35,6 @@ def stream(server: Server) -> Transport:
 async def told(server: Server, *command: str) -> object:
     async with redis.asyncio.Redis(port=server.port) as client:
         return await client.execute_command(*command)
-
-
-async def entries(server: Server) -> list[Received]:
-    async with redis.asyncio.Redis(port=server.port) as client:
-        found = await client.xrange("orders")
-    return [Received(fields[b"id"].decode(), fields[b"body"]) for _, fields in found]
 
 
 class RedisCase(TransportCase):
@@ -83,9 +78,12 @@ async def test_redis_conforms(check: Check, server: Server) -> None:
     await check(RedisCase(server))
 
 
-async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted(server: Server) -> None:
+async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted(
+    server: Server, tmp_path: Path
+) -> None:
     url = f"redis://127.0.0.1:{server.port}/0"
-    await survives_a_restart(server, {"url": url, "options": {"stream": "orders"}}, lambda: entries(server))
+    destination = {"url": url, "options": {"stream": "orders"}}
+    await survives_a_restart(server, destination, lambda: entries(server), tmp_path / "outbox.db")
 
 
 async def test_sends_at_the_same_time_share_round_trips(server: Server) -> None:

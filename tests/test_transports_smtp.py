@@ -129,7 +129,7 @@ async def test_nothing_accepted_is_lost_while_the_server_is_killed_and_restarted
 
     destination = {"url": f"smtp://127.0.0.1:{server.port}", "options": {**ADDRESSES, "starttls": False}}
     try:
-        await survives_a_restart(server, destination, received, count=400)
+        await survives_a_restart(server, destination, received, tmp_path / "outbox.db", count=200)
     finally:
         server.kill()
 

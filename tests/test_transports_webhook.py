@@ -6,11 +6,8 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import signal
 import socket
 import ssl
-import subprocess
-import sys
 import time
 from email.utils import formatdate
 from pathlib import Path
@@ -20,12 +17,13 @@ import aiohttp
 import pytest
 import trustme
 
+from broker_support import survives_a_restart
+from servers import webhook_receiver
 from transport_support import made, refusal, send
-from turnout import Router
 from turnout.config import load_dict, load_text
 from turnout.errors import ConfigError
 from turnout.security import AddressGuard
-from turnout.testing import Received, TransportCase, account, checks_for, read_log
+from turnout.testing import Received, TransportCase, checks_for, read_log
 from turnout.testing.conformance import Check, Fault
 from turnout.transports import Transport
 from turnout.transports.encoding import header_id
@@ -378,45 +376,18 @@ def test_a_secret_that_is_no_key_stops_the_start(secret: str) -> None:
 # The whole way
 
 
-async def test_the_account_balances_after_the_receiver_was_killed_and_restarted(tmp_path: Path) -> None:
-    log = tmp_path / "log"
+async def test_nothing_accepted_is_lost_while_the_receiver_is_killed_and_restarted(tmp_path: Path) -> None:
+    receiver = webhook_receiver(tmp_path / "receiver")
+    receiver.start()
 
-    def start(port: int) -> tuple[subprocess.Popen[bytes], int]:
-        command = [sys.executable, "-m", "turnout.testing.receiver", str(log), "--port", str(port)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        return process, int(process.stdout.readline())
+    async def received() -> list[Received]:
+        return [Received(noted.id, b"") for noted in read_log(tmp_path / "receiver" / "log")]
 
-    receiver, port = start(0)
-    hub = Router(
-        {
-            "destinations": {"a": {"url": f"http://127.0.0.1:{port}/", "options": {"allow": HERE}}},
-            "default": "default",
-            "retries": {"max_attempts": 1000, "base_delay": "1ms", "max_delay": "50ms", "budget_per_second": 100000.0},
-            "failover": {"recovery_time": "50ms"},
-            "performance": {"timeout": "60s"},
-        }
-    )
-    ids = [f"m-{number}" for number in range(2000)]
+    destination = {"url": f"http://127.0.0.1:{receiver.port}/", "options": {"allow": HERE}}
     try:
-        async with hub:
-            for number, name in enumerate(ids):
-                await hub.accept({"id": name, "key": "k", "number": number})
-                if number == 700:
-                    receiver.send_signal(signal.SIGKILL)
-                    receiver.communicate()
-                    receiver, _ = await asyncio.to_thread(start, port)
-                if number % 50 == 0:
-                    await asyncio.sleep(0.001)
-            await hub.join()
-        assert hub.ledger.balanced
-        dead = [letter.id for letter in hub.dead_letters]
+        await survives_a_restart(receiver, destination, received, tmp_path / "outbox.db")
     finally:
         receiver.kill()
-        receiver.communicate()
-    found = account(ids, read_log(log), elsewhere=dead)
-    assert found.balanced, found
-    assert not dead
 
 
 async def test_the_session_of_a_test_does_not_leak() -> None:

@@ -20,7 +20,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 Direction = Literal["to_server", "to_client"]
 
@@ -70,7 +70,7 @@ class Proxy:
         self._torn: set[asyncio.Task[None]] = set()  # connections whose stream has a hole
 
     async def __aenter__(self) -> Proxy:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -115,26 +115,32 @@ class Proxy:
             _abort(writer)
         task.cancel()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if self.refusing or task is None:
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refusing:
             _abort(writer)
             return
         self.connections += 1
+        # A task of our own: those of asyncio's server log it as an error when they are cancelled.
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._open[task] = [writer]
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        for writer in self._open.pop(task):
+            _abort(writer) if task in self._torn or task.cancelled() else writer.close()
+        self._torn.discard(task)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        await self._gates["to_server"].passed()
         try:
-            await self._gates["to_server"].passed()
             there, back = await asyncio.open_connection(*self._to)
             self._open[task].append(back)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, back, "to_server", task))
                 group.create_task(self._pump(there, writer, "to_client", task))
         except* OSError:
-            pass  # one side broke; so does the other, below
-        finally:
-            for one in self._open.pop(task):
-                _abort(one) if task in self._torn or task.cancelling() else one.close()
-            self._torn.discard(task)
+            pass  # one side broke, and so the other is closed
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction, task: asyncio.Task[None]
