@@ -32,6 +32,13 @@ pub(crate) fn le_word(bytes: &[u8]) -> u64 {
     }
 }
 
+/// The lower half of a hash as a number below `count`, which is less than 2^32: a product instead of a remainder
+/// (Lemire, "Fast random integer generation in an interval", 2019).
+#[inline]
+pub(crate) fn scaled(hash: u64, count: usize) -> usize {
+    ((u64::from(hash as u32) * count as u64) >> 32) as usize
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -62,7 +62,8 @@ impl Write for Cut {
     }
 }
 
-fn write_value(value: &Value<'_>, out: &mut dyn Write) -> fmt::Result {
+/// Writes the value as [`Compact`] does.
+pub(crate) fn write_value(value: &Value<'_>, out: &mut dyn Write) -> fmt::Result {
     match value {
         Value::Null => out.write_str("null"),
         Value::Bool(flag) => write!(out, "{flag}"),
@@ -113,20 +114,30 @@ fn write_value(value: &Value<'_>, out: &mut dyn Write) -> fmt::Result {
     }
 }
 
-fn write_text(text: &str, out: &mut dyn Write) -> fmt::Result {
-    out.write_char('"')?;
-    for character in text.chars() {
-        match character {
-            '"' => out.write_str("\\\"")?,
-            '\\' => out.write_str("\\\\")?,
-            '\n' => out.write_str("\\n")?,
-            '\r' => out.write_str("\\r")?,
-            '\t' => out.write_str("\\t")?,
-            '\u{0}'..='\u{1f}' | '\u{7f}' => write!(out, "\\u{:04x}", u32::from(character))?,
-            _ => out.write_char(character)?,
+/// Writes the text as JSON, between quotes.
+pub(crate) fn write_text(text: &str, out: &mut dyn Write) -> fmt::Result {
+    out.write_str("\"")?;
+    write_escaped(text, out)?;
+    out.write_str("\"")
+}
+
+/// Writes what stands between the quotes.
+pub(crate) fn write_escaped(text: &str, out: &mut dyn Write) -> fmt::Result {
+    let is_escaped = |byte: u8| matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x7f);
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(is_escaped) {
+        out.write_str(&rest[..at])?;
+        match rest.as_bytes()[at] {
+            b'"' => out.write_str("\\\"")?,
+            b'\\' => out.write_str("\\\\")?,
+            b'\n' => out.write_str("\\n")?,
+            b'\r' => out.write_str("\\r")?,
+            b'\t' => out.write_str("\\t")?,
+            control => write!(out, "\\u{control:04x}")?,
         }
+        rest = &rest[at + 1..];
     }
-    out.write_char('"')
+    out.write_str(rest)
 }
 
 #[cfg(test)]

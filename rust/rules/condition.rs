@@ -21,12 +21,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use smol_str::SmolStr;
 
 use super::element::Element;
 use super::expression::{EvaluationError, Expression};
+pub use super::source::Quote;
 use crate::error::ReadError;
 use crate::message::Fields;
-use crate::message::path::{FieldId, FieldTable, Path};
+use crate::message::path::{FieldId, FieldTable};
 use crate::message::render::Compact;
 use crate::message::value::Value;
 
@@ -75,19 +77,10 @@ pub struct Predicate {
     /// Whether a list stands for its elements, any of which may pass (patterns), or for itself (CEL).
     pub elements: bool,
     /// The source of the test, for `explain`: CEL text, or compact JSON of the pattern's operator. `None` where
-    /// field and values say it: compact JSON of the values, or in CEL `field == 'text'`.
+    /// [`Predicate::source`] can write it anew.
     pub source: Option<Arc<str>>,
-    /// What stands around the text of a CEL test without a source.
+    /// What stands around the texts of a CEL test without a source.
     pub quote: Quote,
-}
-
-/// The quotes of a text in CEL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Quote {
-    /// `'`
-    Single,
-    /// `"`
-    Double,
 }
 
 /// A CEL expression evaluated as a whole.
@@ -114,14 +107,14 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// Two bounds of a number.
+/// Two bounds of a number, a point in time or a span of time.
 #[derive(Debug, Clone)]
 pub struct Bounds {
-    /// The lower bound, a number.
+    /// The lower bound.
     pub lower: Value<'static>,
     /// Whether the lower bound itself is within.
     pub includes_lower: bool,
-    /// The upper bound, a number not below `lower`.
+    /// The upper bound, of the same kind and not below `lower`.
     pub upper: Value<'static>,
     /// Whether the upper bound itself is within.
     pub includes_upper: bool,
@@ -129,9 +122,20 @@ pub struct Bounds {
 
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let above = if self.includes_lower { ">=" } else { ">" };
-        let below = if self.includes_upper { "<=" } else { "<" };
+        let (above, below) = (self.above().sign(), self.below().sign());
         write!(f, "{above} {} and {below} {}", Compact(&self.lower), Compact(&self.upper))
+    }
+}
+
+impl Bounds {
+    /// How a number stands to the lower bound.
+    pub fn above(&self) -> Comparison {
+        if self.includes_lower { Comparison::GreaterOrEqual } else { Comparison::Greater }
+    }
+
+    /// How a number stands to the upper bound.
+    pub fn below(&self) -> Comparison {
+        if self.includes_upper { Comparison::LessOrEqual } else { Comparison::Less }
     }
 }
 
@@ -145,30 +149,30 @@ pub enum Test {
     OneOf(Arc<[Value<'static>]>),
     /// Ordered so against the constant. An error across types that have no order.
     Compares(Comparison, Value<'static>),
-    /// A number within both bounds. One test, not two, so that one element of a list must meet both.
+    /// Within both bounds; an error of another type. One test, not two, so that one element of a list must meet both.
     Between(Box<Bounds>),
     /// Text starting so.
     Prefix {
         /// The start; folded already if `ignore_case`.
-        text: Arc<str>,
+        text: SmolStr,
         /// Whether letters of either case are the same.
         ignore_case: bool,
     },
     /// Text ending so.
     Suffix {
         /// The end; folded already if `ignore_case`.
-        text: Arc<str>,
+        text: SmolStr,
         /// Whether letters of either case are the same.
         ignore_case: bool,
     },
     /// Text equal but for the case of letters; folded already.
-    EqualsIgnoreCase(Arc<str>),
+    EqualsIgnoreCase(SmolStr),
     /// Text containing so.
-    Contains(Arc<str>),
+    Contains(SmolStr),
     /// Text in which the regular expression is found (linear time, size-limited).
     Matches(Arc<regex::Regex>),
     /// Text that the wildcard matches as a whole: the literals between the `*`, in order.
-    Wildcard(Arc<[Arc<str>]>),
+    Wildcard(Arc<[SmolStr]>),
     /// Text that is an IP address in the network.
     Cidr(IpNet),
     /// The field is there; null counts. For CEL's `has`: an error where a parent is missing.
@@ -261,10 +265,21 @@ impl Condition {
 
     /// A condition that holds where all of `parts` do; `All`s among them are taken apart.
     pub fn all(parts: Vec<Condition>) -> Condition {
-        if parts.len() == 1 {
+        let parts = if parts.len() > 1 { Condition::flattened(parts) } else { parts };
+        if parts.len() < 2 || !parts.iter().all(|part| matches!(part, Condition::Predicate(_))) {
             return one_or(parts, Condition::All);
         }
-        let mut flat = Vec::with_capacity(parts.len());
+        let test = |part| match part {
+            Condition::Predicate(predicate) => Some(predicate),
+            _ => None,
+        };
+        Condition::Tests(parts.into_iter().filter_map(test).collect())
+    }
+
+    /// The parts, those of `All`s among them in their place.
+    pub(super) fn flattened(parts: impl IntoIterator<Item = Condition>) -> Vec<Condition> {
+        let parts = parts.into_iter();
+        let mut flat = Vec::with_capacity(parts.size_hint().0);
         for part in parts {
             match part {
                 Condition::All(inner) => flat.extend(inner),
@@ -272,14 +287,7 @@ impl Condition {
                 other => flat.push(other),
             }
         }
-        if flat.len() < 2 || !flat.iter().all(|part| matches!(part, Condition::Predicate(_))) {
-            return one_or(flat, Condition::All);
-        }
-        let test = |part| match part {
-            Condition::Predicate(predicate) => Some(predicate),
-            _ => None,
-        };
-        Condition::Tests(flat.into_iter().filter_map(test).collect())
+        flat
     }
 
     /// A condition that holds where some of `parts` does; `Any`s among them are taken apart.
@@ -309,45 +317,6 @@ impl Predicate {
             Some(read) => Ok(self.passes(read)),
             None => Ok(self.passes(&fields.read(self.field)?)),
         }
-    }
-
-    /// The source of the test; `table` is the table that it was compiled with.
-    pub fn source(&self, table: &FieldTable) -> Arc<str> {
-        match (&self.source, &self.test) {
-            (Some(source), _) => Arc::clone(source),
-            (None, Test::Equals(Value::Text(text))) if !self.elements => {
-                let quote = self.quote.character();
-                format!("{} == {quote}{}{quote}", table.path(self.field), text.as_str()).into()
-            }
-            (None, Test::Equals(value)) => Compact(value).to_string().into(),
-            (None, Test::OneOf(values)) => Compact(&Value::List(Arc::clone(values))).to_string().into(),
-            // Only tests of values are made without their source.
-            (None, test) => test.describe(self.asked).into(),
-        }
-    }
-}
-
-impl Quote {
-    fn character(self) -> char {
-        match self {
-            Quote::Single => '\'',
-            Quote::Double => '"',
-        }
-    }
-
-    /// The quotes with which [`Predicate::source`] gives `source` of a test for this text; `None` if it does with
-    /// neither.
-    pub(super) fn of_equality(source: &str, path: &Path, text: &str) -> Option<Self> {
-        let mut rest = source.strip_prefix(&*path.root)?;
-        for key in &path.segments {
-            rest = rest.strip_prefix('.')?.strip_prefix(&**key)?;
-        }
-        let rest = rest.strip_prefix(" == ")?;
-        let around = |quote: &Quote| {
-            let inner = rest.strip_prefix(quote.character()).and_then(|rest| rest.strip_suffix(quote.character()));
-            inner == Some(text)
-        };
-        [Quote::Single, Quote::Double].into_iter().find(around)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::condition::{Bounds, Condition, Predicate, Test};
 use super::index::hash;
-use crate::hash::mix_bytes;
+use crate::hash::{mix, mix_bytes};
 use crate::message::value::Value;
 
 /// The predicates of the rules that are being compiled.
@@ -49,6 +49,14 @@ impl Hasher for Folding {
         self.0 = mix_bytes(self.0, bytes);
     }
 
+    fn write_u64(&mut self, word: u64) {
+        self.0 = mix(self.0, word);
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.0 = mix(self.0, u64::from(word));
+    }
+
     fn finish(&self) -> u64 {
         self.0
     }
@@ -58,14 +66,32 @@ struct Same(Arc<Predicate>);
 
 impl Hash for Same {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // The source says almost all of it, or the values do.
         self.0.field.hash(state);
-        match (&self.0.source, &self.0.test) {
-            (Some(source), _) => source.hash(state),
-            (None, Test::Equals(value)) => hash(value).hash(state),
-            (None, Test::OneOf(values)) => values.iter().for_each(|value| hash(value).hash(state)),
-            (None, _) => {}
+        match &self.0.source {
+            // It says almost all of it.
+            Some(source) => source.hash(state),
+            None => hash_test(&self.0.test, state),
         }
+    }
+}
+
+/// Feeds what tells the test from others of its kind, and of other kinds as far as that comes cheap.
+fn hash_test<H: Hasher>(test: &Test, state: &mut H) {
+    match test {
+        Test::Equals(value) | Test::Compares(_, value) => state.write_u64(hash(value)),
+        Test::OneOf(values) => values.iter().for_each(|value| state.write_u64(hash(value))),
+        Test::Between(bounds) => {
+            state.write_u64(hash(&bounds.lower));
+            state.write_u64(hash(&bounds.upper));
+        }
+        Test::Prefix { text, .. } | Test::Suffix { text, .. } | Test::EqualsIgnoreCase(text) | Test::Contains(text) => {
+            state.write(text.as_bytes());
+        }
+        Test::Matches(regex) => state.write(regex.as_str().as_bytes()),
+        Test::Wildcard(literals) => literals.iter().for_each(|literal| state.write(literal.as_bytes())),
+        Test::Cidr(network) => network.hash(state),
+        Test::AnythingBut(tests) => tests.iter().for_each(|test| hash_test(test, state)),
+        Test::Present | Test::IsTrue => {}
     }
 }
 

@@ -91,7 +91,7 @@ impl Program {
         asking: &mut impl FnMut(usize),
     ) -> Result<Option<usize>, MatchError> {
         with_cache(fields, self.fields().paths().len(), &mut |fields| {
-            let mut best: Option<(usize, &Arc<Rule>, Result<(), Undecided>)> = None;
+            let mut best: Option<(usize, &Rule, Result<(), Undecided>)> = None;
             for (start, layer) in self.layers() {
                 let from = from.map_or(0, |rank| layer.at(rank));
                 let until = best.as_ref().map_or(layer.len(), |(_, rule, _)| layer.at(rule.rank()));
@@ -116,7 +116,7 @@ impl Program {
     pub fn all<'m>(&self, fields: &dyn Fields<'m>) -> Result<Vec<usize>, MatchError> {
         with_cache(fields, self.fields().paths().len(), &mut |fields| {
             let mut found = Vec::new();
-            let mut undecided: Option<(&Arc<Rule>, Undecided)> = None;
+            let mut undecided: Option<(&Rule, Undecided)> = None;
             let mut layers = 0;
             for (start, layer) in self.layers() {
                 layers += 1;

@@ -4,6 +4,7 @@
 //! holds the rules in order of priority, in layers of frozen segments; [`matcher`] finds the first or all, with an
 //! `index` over each larger segment; [`explain`] says why (not). `test` evaluates predicates, for matching and explaining alike.
 
+mod bounds;
 mod cached;
 pub mod condition;
 mod element;
@@ -16,6 +17,7 @@ pub mod matcher;
 pub mod pattern;
 pub mod program;
 mod segment;
+mod source;
 mod test;
 pub(crate) mod text;
 pub mod traffic;

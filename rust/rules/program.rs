@@ -10,9 +10,9 @@
 //! method of Bentley and Saxe, "Decomposable searching problems I" (1980).
 //!
 //! Cost: cloning is one pointer. Building compiles each rule once and files it once. Adding a rule compiles it and,
-//! amortised, files it anew O(log n) times; removing one copies a bit for each rule of its layer. A rule that names a
-//! field that no rule named before copies the table of fields. Matching asks each layer, of which there are O(log n),
-//! one where nothing was added since the program was built.
+//! amortised, copies it (its predicates are shared) and files it anew O(log n) times; removing one copies a bit for each
+//! rule of its layer. A rule that names a field that no rule named before copies the table of fields. Matching asks each
+//! layer, of which there are O(log n), one where nothing was added since the program was built.
 
 mod addition;
 
@@ -179,7 +179,7 @@ impl Program {
         if layer.live() == 0 {
             inner.layers.remove(at);
         } else if layer.live() * 4 <= layer.len() * 3 {
-            let left = layer.rules().map(|(_, rule)| Arc::clone(rule)).collect();
+            let left = layer.rules().map(|(_, rule)| rule.clone()).collect();
             inner.layers[at] = Layer::new(left, &inner.traffic, &inner.fields);
         } else {
             inner.layers[at] = layer;
@@ -228,12 +228,12 @@ impl Program {
     }
 
     /// The rules in the order in which they are tried: by priority, highest first, then by when they were added.
-    pub fn rules(&self) -> Vec<&Arc<Rule>> {
+    pub fn rules(&self) -> Vec<&Rule> {
         self.numbered().into_iter().map(|(_, rule)| rule).collect()
     }
 
     /// The rules and their numbers, as [`Program::rules`]. O(n), or O(n log n) if rules were added since it was built.
-    pub fn numbered(&self) -> Vec<(usize, &Arc<Rule>)> {
+    pub fn numbered(&self) -> Vec<(usize, &Rule)> {
         let mut rules = Vec::with_capacity(self.len());
         for (start, layer) in self.layers() {
             rules.extend(layer.rules().map(|(order, rule)| (start + order, rule)));
@@ -246,7 +246,7 @@ impl Program {
 
     /// The rule with this number, as matching gives it: of this program, not of one before or after it. In a program
     /// that was built at once, the number is the rule's place in [`Program::rules`].
-    pub fn rule(&self, number: usize) -> &Arc<Rule> {
+    pub fn rule(&self, number: usize) -> &Rule {
         // A number beyond the last is no number of this program: indexing says so.
         let mut order = number;
         let mut at = 0;
@@ -320,14 +320,14 @@ impl Inner {
     }
 
     /// Adds a layer, merged with those before it that are not much larger.
-    fn push(&mut self, mut rules: Vec<Arc<Rule>>, fields: &FieldTable) {
+    fn push(&mut self, mut rules: Vec<Rule>, fields: &FieldTable) {
         while let Some(before) = self.layers.last() {
             // A small layer takes what comes until it is full, since it is scanned as a whole.
             let fits = before.live() + rules.len() <= SCANNED;
             if !fits && (before.live() > RATIO * rules.len() || rules.len() < SCANNED && before.live() >= SCANNED) {
                 break;
             }
-            let mut merged: Vec<Arc<Rule>> = before.rules().map(|(_, rule)| Arc::clone(rule)).collect();
+            let mut merged: Vec<Rule> = before.rules().map(|(_, rule)| rule.clone()).collect();
             merged.append(&mut rules);
             rules = merged;
             self.layers.pop();

@@ -7,7 +7,7 @@ use super::condition::Undecided;
 use super::index::{Index, Lists, Order};
 use super::program::{Rank, Rule};
 use super::traffic::Traffic;
-use crate::hash::mix_bytes;
+use crate::hash::{mix_bytes, scaled};
 use crate::message::Fields;
 use crate::message::path::FieldTable;
 
@@ -23,7 +23,7 @@ const FEW_LISTS: usize = 16;
 /// Frozen rules.
 #[derive(Debug)]
 struct Segment {
-    rules: Box<[Arc<Rule>]>,
+    rules: Box<[Rule]>,
     ids: Ids,
     /// `None`: few enough to be scanned.
     index: Option<Index>,
@@ -46,9 +46,11 @@ pub(super) struct Decided {
 
 impl Layer {
     /// Takes the rules, which are sorted here. Cost: that of choosing and filing a witness for each.
-    pub(super) fn new(mut rules: Vec<Arc<Rule>>, traffic: &Traffic, fields: &FieldTable) -> Self {
-        // Stable, and fast on what is mostly sorted.
-        rules.sort_by_key(|rule| rule.rank());
+    pub(super) fn new(mut rules: Vec<Rule>, traffic: &Traffic, fields: &FieldTable) -> Self {
+        // Sorting would take room for half of them, and mostly they come sorted.
+        if !rules.is_sorted_by_key(Rule::rank) {
+            rules.sort_by_key(Rule::rank);
+        }
         let ids = Ids::new(&rules);
         let index = (rules.len() > SCANNED).then(|| {
             let shares = if rules.len() < MANY { None } else { traffic.shares(fields) };
@@ -68,12 +70,12 @@ impl Layer {
         self.segment.rules.len()
     }
 
-    pub(super) fn rule(&self, order: usize) -> &Arc<Rule> {
+    pub(super) fn rule(&self, order: usize) -> &Rule {
         &self.segment.rules[order]
     }
 
     /// The rules that are there, ascending.
-    pub(super) fn rules(&self) -> impl Iterator<Item = (usize, &Arc<Rule>)> {
+    pub(super) fn rules(&self) -> impl Iterator<Item = (usize, &Rule)> {
         self.segment.rules.iter().enumerate().filter(|(order, _)| !self.is_gone(*order))
     }
 
@@ -267,7 +269,8 @@ impl<F: FnMut(usize)> Best<'_, '_, F> {
     }
 }
 
-/// Where each id is: open addressing over the rules themselves, so that an id is kept once.
+/// Where each id is: open addressing over the rules themselves, so that an id is kept once. As many slots as it takes, not
+/// a power of two: a hash is scaled to their number.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
     slots: Box<[u32]>,
@@ -276,17 +279,17 @@ pub(super) struct Ids {
 const EMPTY: u32 = u32::MAX;
 
 impl Ids {
-    fn new(rules: &[Arc<Rule>]) -> Self {
-        let mut ids = Self { slots: vec![EMPTY; (rules.len() + rules.len() / 2 + 1).next_power_of_two()].into() };
+    fn new(rules: &[Rule]) -> Self {
+        let mut ids = Self { slots: vec![EMPTY; rules.len() + rules.len() / 2 + 1].into() };
         (0..).zip(rules).for_each(|(order, rule)| ids.put(order, rule));
         ids
     }
 
     /// Adds the last of the rules; the others are here.
-    pub(super) fn add(&mut self, rules: &[Arc<Rule>]) {
+    pub(super) fn add(&mut self, rules: &[Rule]) {
         if rules.len() * 2 > self.slots.len() {
             // Room for twice as many, so that each is put in its place a few times at most.
-            self.slots = vec![EMPTY; (rules.len() * 4).next_power_of_two()].into();
+            self.slots = vec![EMPTY; rules.len() * 4].into();
             (0..).zip(rules).for_each(|(order, rule)| self.put(order, rule));
         } else if let Some(last) = rules.last() {
             self.put((rules.len() - 1) as u32, last);
@@ -296,17 +299,21 @@ impl Ids {
     fn put(&mut self, order: u32, rule: &Rule) {
         let mut at = self.home(&rule.id);
         while self.slots[at] != EMPTY {
-            at = (at + 1) & (self.slots.len() - 1);
+            at = self.after(at);
         }
         self.slots[at] = order;
     }
 
     fn home(&self, id: &str) -> usize {
-        mix_bytes(0, id.as_bytes()) as usize & (self.slots.len() - 1)
+        scaled(mix_bytes(0, id.as_bytes()), self.slots.len())
+    }
+
+    fn after(&self, at: usize) -> usize {
+        if at + 1 == self.slots.len() { 0 } else { at + 1 }
     }
 
     /// The place among `rules`, which were added, of the one with this id.
-    pub(super) fn find(&self, id: &str, rules: &[Arc<Rule>]) -> Option<usize> {
+    pub(super) fn find(&self, id: &str, rules: &[Rule]) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
         }
@@ -316,7 +323,7 @@ impl Ids {
             if *rules[order].id == *id {
                 return Some(order);
             }
-            at = (at + 1) & (self.slots.len() - 1);
+            at = self.after(at);
         }
         None
     }

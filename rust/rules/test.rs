@@ -21,16 +21,18 @@ impl Test {
             Test::OneOf(constants) => Some(constants.iter().any(|constant| same(constant, value))),
             Test::Compares(comparison, constant) => comparison.ask(value, constant),
             Test::Between(bounds) => bounds.ask(value),
-            Test::Prefix { text: start, ignore_case: false } => value.as_str().map(|text| text.starts_with(&**start)),
+            Test::Prefix { text: start, ignore_case: false } => {
+                value.as_str().map(|text| text.starts_with(start.as_str()))
+            }
             Test::Prefix { text: start, ignore_case: true } => {
                 value.as_str().map(|text| text::starts_with_folded(text, start))
             }
-            Test::Suffix { text: end, ignore_case: false } => value.as_str().map(|text| text.ends_with(&**end)),
+            Test::Suffix { text: end, ignore_case: false } => value.as_str().map(|text| text.ends_with(end.as_str())),
             Test::Suffix { text: end, ignore_case: true } => {
                 value.as_str().map(|text| text::ends_with_folded(text, end))
             }
             Test::EqualsIgnoreCase(folded) => value.as_str().map(|text| text::equals_folded(text, folded)),
-            Test::Contains(part) => value.as_str().map(|text| text.contains(&**part)),
+            Test::Contains(part) => value.as_str().map(|text| text.contains(part.as_str())),
             Test::Matches(regex) => value.as_str().map(|text| regex.is_match(text)),
             Test::Wildcard(literals) => value.as_str().map(|text| text::wildcard(literals, text)),
             // Text that is no address is in no network.
@@ -91,15 +93,20 @@ impl Test {
     pub fn asked_of(&self) -> Option<&'static str> {
         match self {
             Test::Equals(_) | Test::OneOf(_) | Test::Present | Test::AnythingBut(_) => None,
-            Test::Compares(_, constant) => Some(match constant {
-                Value::Int(_) | Value::Uint(_) | Value::Double(_) => "a number",
-                Value::Text(_) => "text",
-                _ => "a value of the constant's type",
-            }),
-            Test::Between(_) => Some("a number"),
+            Test::Compares(_, constant) => Some(kind_of(constant)),
+            Test::Between(bounds) => Some(kind_of(&bounds.lower)),
             Test::IsTrue => Some("a bool"),
             _ => Some("text"),
         }
+    }
+}
+
+/// What can be compared with the constant, in words.
+fn kind_of(constant: &Value<'_>) -> &'static str {
+    match constant {
+        Value::Int(_) | Value::Uint(_) | Value::Double(_) => "a number",
+        Value::Text(_) => "text",
+        _ => "a value of the constant's type",
     }
 }
 
@@ -171,11 +178,9 @@ impl Comparison {
 }
 
 impl Bounds {
-    /// Whether a number lies within both bounds; `None` if `value` is no number.
+    /// Whether `value` lies within both bounds; `None` if it is of another kind.
     pub fn ask(&self, value: &Value<'_>) -> Option<bool> {
-        let above = if self.includes_lower { Comparison::GreaterOrEqual } else { Comparison::Greater };
-        let below = if self.includes_upper { Comparison::LessOrEqual } else { Comparison::Less };
-        Some(above.ask(value, &self.lower)? && below.ask(value, &self.upper)?)
+        Some(self.above().ask(value, &self.lower)? && self.below().ask(value, &self.upper)?)
     }
 }
 

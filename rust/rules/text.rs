@@ -5,7 +5,7 @@
 //! `Σ` equals `σ`. It is not full case folding: `ß` does not equal `ss`, nor final `ς` the `σ` inside a word.
 //! ASCII text takes a byte-wise way with the same answer. All functions are linear in the text.
 
-use std::sync::Arc;
+use smol_str::SmolStr;
 
 /// The lower-case form that the other functions take as their second argument.
 pub(crate) fn fold(text: &str) -> String {
@@ -49,15 +49,15 @@ pub(crate) fn ends_with_folded(text: &str, folded: &str) -> bool {
 /// last at the end, anything between them.
 ///
 /// The leftmost place for each literal leaves the most room for the rest, so nothing is tried twice: linear time.
-pub(crate) fn wildcard(literals: &[Arc<str>], text: &str) -> bool {
+pub(crate) fn wildcard(literals: &[SmolStr], text: &str) -> bool {
     let [first, middle @ .., last] = literals else {
         // Fewer than two literals: no `*` at all.
-        return literals.first().is_some_and(|only| &**only == text);
+        return literals.first().is_some_and(|only| *only == text);
     };
-    let Some(rest) = text.strip_prefix(&**first) else { return false };
-    let Some(mut rest) = rest.strip_suffix(&**last) else { return false };
+    let Some(rest) = text.strip_prefix(first.as_str()) else { return false };
+    let Some(mut rest) = rest.strip_suffix(last.as_str()) else { return false };
     for literal in middle {
-        let Some(found) = rest.find(&**literal) else { return false };
+        let Some(found) = rest.find(literal.as_str()) else { return false };
         rest = &rest[found + literal.len()..];
     }
     true
@@ -150,7 +150,7 @@ mod tests {
             (&["", "aab", "b"], "aaabb", true),
         ];
         for (literals, text, expected) in table {
-            let literals: Vec<Arc<str>> = literals.iter().map(|&literal| literal.into()).collect();
+            let literals: Vec<SmolStr> = literals.iter().map(|&literal| literal.into()).collect();
             assert_eq!(wildcard(&literals, text), expected, "{literals:?} on {text}");
         }
     }

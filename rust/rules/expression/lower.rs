@@ -7,13 +7,17 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::Expression;
 use super::ast::{Kind, Node, Relation};
 use super::functions::Function;
 use crate::message::path::{FieldId, FieldTable};
 use crate::message::value::{Text, Value};
-use crate::rules::condition::{Asked, Comparison, Computed, Condition, Predicate, Quote, Test};
+use crate::rules::bounds;
+use crate::rules::condition::{Asked, Comparison, Computed, Condition, Predicate, Test};
 use crate::rules::limits::Limits;
+use crate::rules::source::{self, Notation};
 
 /// A chain of `? :` with more arms is one leaf: its condition would nest as deep as the chain is long.
 const MOST_ARMS: usize = 8;
@@ -45,15 +49,9 @@ impl Lowering<'_> {
             _ => match test_of(&node) {
                 Some((field, test, same)) => {
                     let asked = if same { asked } else { opposite(asked) };
-                    let source = node.span.of(self.source);
-                    let quote = match &test {
-                        Test::Equals(Value::Text(text)) => {
-                            Quote::of_equality(source, self.fields.path(field), text.as_str())
-                        }
-                        _ => None,
-                    };
-                    let source = if quote.is_some() { None } else { Some(Arc::from(source)) };
-                    let quote = quote.unwrap_or(Quote::Double);
+                    let written = node.span.of(self.source);
+                    let notation = Notation { elements: false, asked };
+                    let (source, quote) = source::kept(written, self.fields.path(field), &test, notation);
                     Condition::Predicate(Arc::new(Predicate { field, test, asked, elements: false, source, quote }))
                 }
                 None => self.computed(node, asked),
@@ -69,7 +67,18 @@ impl Lowering<'_> {
 
     fn logic(&self, operands: Box<[Node]>, asked: Asked, all: bool, depth: usize) -> Condition {
         let parts = operands.into_iter().map(|operand| self.lower(operand, asked, depth + 1));
-        if all { all_of(parts) } else { any_of(parts) }
+        if all { self.all_of(parts) } else { any_of(parts) }
+    }
+
+    /// [`Condition::all`], which one part that never holds decides, and in which two comparisons that bound one field
+    /// are one test.
+    fn all_of(&self, parts: impl IntoIterator<Item = Condition>) -> Condition {
+        let mut parts = Condition::flattened(parts);
+        if parts.iter().any(is_never) {
+            return never();
+        }
+        bounds::join(&mut parts, self.fields);
+        Condition::all(parts)
     }
 
     /// T(c ? a : b) = (T(c) and T(a)) or (F(c) and T(b)), from the last arm to the first.
@@ -80,7 +89,8 @@ impl Lowering<'_> {
             let depth = depth + 2 * (at + 1);
             let not_so = self.lower(condition.clone(), Asked::False, depth);
             let so = [self.lower(condition, Asked::True, depth), self.lower(value, asked, depth)];
-            result = any_of([all_of(so), all_of([not_so, result])]);
+            let (so, not_so) = (self.all_of(so), self.all_of([not_so, result]));
+            result = any_of([so, not_so]);
         }
         result
     }
@@ -107,12 +117,6 @@ fn is_always(condition: &Condition) -> bool {
 
 fn is_never(condition: &Condition) -> bool {
     matches!(condition, Condition::Any(parts) if parts.is_empty())
-}
-
-/// [`Condition::all`], which one part that never holds decides.
-fn all_of(parts: impl IntoIterator<Item = Condition>) -> Condition {
-    let parts: Vec<_> = parts.into_iter().collect();
-    if parts.iter().any(is_never) { never() } else { Condition::all(parts) }
 }
 
 /// [`Condition::any`], which one part that always holds decides.
@@ -200,9 +204,9 @@ fn field_of(node: &Node) -> Option<FieldId> {
     }
 }
 
-fn shared(text: &Text<'static>) -> Arc<str> {
+fn shared(text: &Text<'static>) -> SmolStr {
     match text {
-        Text::Borrowed(text) => Arc::from(*text),
-        Text::Shared(text) => Arc::from(text.as_str()),
+        Text::Borrowed(text) => SmolStr::new(text),
+        Text::Shared(text) => text.clone(),
     }
 }

@@ -29,8 +29,6 @@ pub(super) mod witness;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
 use self::combination::Combinations;
@@ -83,7 +81,7 @@ struct TextField {
 impl Index {
     /// Chooses a witness for each rule, by what the rules say and, if they are known, the messages; files it there.
     /// `fields` has all fields of the rules.
-    pub(super) fn new(rules: &[Arc<Rule>], shares: Option<Shares>, fields: &FieldTable) -> Self {
+    pub(super) fn new(rules: &[Rule], shares: Option<Shares>, fields: &FieldTable) -> Self {
         let mut statistics = Statistics::new(rules.len(), shares);
         for rule in rules {
             statistics.add(&rule.condition);
@@ -107,6 +105,8 @@ impl Index {
                 None => entries.into_iter().for_each(|entry| filing.file(order, entry, &statistics)),
             }
         }
+        // What follows takes memory of its own.
+        drop(statistics);
         let (table, fields) = filing.finish(fields);
         Self { table, fields, combinations, always: always.into() }
     }

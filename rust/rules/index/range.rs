@@ -44,14 +44,6 @@ pub(super) struct Range {
     pub(super) high: f64,
 }
 
-impl Range {
-    /// What lies in both, if they lie on one axis.
-    pub(super) fn and(self, other: Self) -> Option<Self> {
-        let Range { axis, low, high } = other;
-        (axis == self.axis).then(|| Self { axis, low: self.low.max(low), high: self.high.min(high) })
-    }
-}
-
 /// The ranges of one axis of one field.
 #[derive(Debug)]
 pub(super) struct Ranges {

@@ -4,11 +4,12 @@
 //! that fall together make each other's rules candidates too, which costs time and never changes an answer: every
 //! candidate is decided by its whole condition.
 //!
-//! Cost: a lookup is about one cache line; 8 bytes for each slot, at most two thirds of which are taken, and 4 for
-//! each rule of a key that has several. Open addressing with linear probing, built once.
+//! Cost: a lookup is about one cache line; 8 bytes for each slot, half of which are taken, and 4 for each rule of a key
+//! that has several. Open addressing with linear probing, built once; a key is scaled to the number of slots.
 
 use smallvec::SmallVec;
 
+use crate::hash::scaled;
 pub(super) use crate::hash::{le_word, mix, mix_bytes};
 
 /// A rule's place in its segment: rules are tried in ascending order.
@@ -47,7 +48,7 @@ impl Table {
         if keys == 0 {
             return Self { slots: Box::default(), postings: Box::default() };
         }
-        let mut slots = vec![Slot { tag: 0, at: EMPTY }; (keys + keys / 2 + 1).next_power_of_two()].into_boxed_slice();
+        let mut slots = vec![Slot { tag: 0, at: EMPTY }; 2 * keys].into_boxed_slice();
         let mut postings = Vec::new();
         for list in pairs.chunk_by(|one, other| one.0 == other.0) {
             let key = list[0].0;
@@ -60,9 +61,9 @@ impl Table {
                 postings.extend(list.iter().map(|&(_, order)| order));
                 Slot { tag: tag & !SINGLE, at }
             };
-            let mut at = key as usize & (slots.len() - 1);
+            let mut at = scaled(key, slots.len());
             while slots[at].at != EMPTY {
-                at = (at + 1) & (slots.len() - 1);
+                at = after(at, slots.len());
             }
             slots[at] = slot;
         }
@@ -71,9 +72,11 @@ impl Table {
 
     /// Adds the rules filed under the key, and seldom those of another key.
     pub(super) fn find<'t>(&'t self, key: u64, out: &mut Lists<'t>) {
-        let Some(mask) = self.slots.len().checked_sub(1) else { return };
+        if self.slots.is_empty() {
+            return;
+        }
         let tag = (key >> 32) as u32 | SINGLE;
-        let mut at = key as usize & mask;
+        let mut at = scaled(key, self.slots.len());
         loop {
             let slot = &self.slots[at];
             if slot.at == EMPTY {
@@ -87,7 +90,7 @@ impl Table {
                     out.push(list);
                 }
             }
-            at = (at + 1) & mask;
+            at = after(at, self.slots.len());
         }
     }
 
@@ -98,6 +101,10 @@ impl Table {
         let start = slot.at as usize;
         &self.postings[start + 1..start + 1 + self.postings[start] as usize]
     }
+}
+
+fn after(at: usize, slots: usize) -> usize {
+    if at + 1 == slots { 0 } else { at + 1 }
 }
 
 #[cfg(test)]

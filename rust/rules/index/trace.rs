@@ -9,7 +9,7 @@ use super::range::{Axis, Range};
 use super::statistics::seed;
 use super::table::{Lists, Order, mix_bytes};
 use super::text::{CONSIDERED, width};
-use super::witness::{Entry, Kind, What, each_filed};
+use super::witness::{Entry, Kind, What, each_entry};
 use super::{Index, text};
 use crate::message::path::{FieldId, FieldTable};
 use crate::message::render::render;
@@ -38,7 +38,7 @@ impl Index {
                 }
             });
         });
-        each_filed(rule, &mut |entry| trace.entry(self, &entry, paths));
+        each_entry(rule, &mut |entry| trace.entry(self, &entry, paths));
         trace.told()
     }
 

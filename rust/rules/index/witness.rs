@@ -84,14 +84,8 @@ pub(in crate::rules) fn exists(condition: &Condition) -> bool {
 /// The cheapest witness and its cost; `None` if there is none.
 pub(super) fn cheapest<'r>(condition: &'r Condition, statistics: &Statistics) -> Option<(u64, Witness<'r>)> {
     match condition {
-        Condition::All(parts) => {
-            let singles = parts.iter().filter_map(|part| cheapest(part, statistics));
-            least(singles.chain(narrowed_cost(predicates(parts), statistics)))
-        }
-        Condition::Tests(tests) => {
-            let singles = tests.iter().filter_map(|test| cheapest_of(test, statistics));
-            least(singles.chain(narrowed_cost(tests.iter().map(|test| &**test), statistics)))
-        }
+        Condition::All(parts) => least(parts.iter().filter_map(|part| cheapest(part, statistics))),
+        Condition::Tests(tests) => least(tests.iter().filter_map(|test| cheapest_of(test, statistics))),
         Condition::Any(parts) => {
             let mut union = (0_u64, Witness::new());
             for part in parts {
@@ -119,21 +113,6 @@ fn cheapest_of<'r>(predicate: &'r Predicate, statistics: &Statistics) -> Option<
     least(alternatives(predicate).into_iter().map(|entries| (cost(&entries), entries)))
 }
 
-fn narrowed_cost<'r>(
-    predicates: impl Iterator<Item = &'r Predicate>,
-    statistics: &Statistics,
-) -> impl Iterator<Item = Costed<'r>> {
-    narrowed(predicates).into_iter().map(|entry| (statistics.cost(&entry), smallvec![entry]))
-}
-
-/// The parts that are single tests.
-fn predicates(parts: &[Condition]) -> impl Iterator<Item = &Predicate> {
-    parts.iter().filter_map(|part| match part {
-        Condition::Predicate(predicate) => Some(&**predicate),
-        _ => None,
-    })
-}
-
 /// Calls `with` for every entry that some witness could have.
 pub(super) fn each_entry<'r>(condition: &'r Condition, with: &mut dyn FnMut(Entry<'r>)) {
     match condition {
@@ -143,48 +122,6 @@ pub(super) fn each_entry<'r>(condition: &'r Condition, with: &mut dyn FnMut(Entr
         Condition::Expression(_) => {}
         Condition::Within { condition, .. } => each_entry(condition, with),
     }
-}
-
-/// Calls `with` for every entry that the rule may be filed under: as [`each_entry`], before that of several comparisons
-/// what they leave together.
-pub(super) fn each_filed<'r>(condition: &'r Condition, with: &mut dyn FnMut(Entry<'r>)) {
-    match condition {
-        Condition::All(parts) => {
-            narrowed(predicates(parts)).into_iter().for_each(&mut *with);
-            parts.iter().for_each(|part| each_filed(part, with));
-        }
-        Condition::Tests(tests) => {
-            narrowed(tests.iter().map(|test| &**test)).into_iter().for_each(&mut *with);
-            each_entry(condition, with);
-        }
-        Condition::Any(parts) => parts.iter().for_each(|part| each_filed(part, with)),
-        Condition::Within { condition, .. } => each_filed(condition, with),
-        Condition::Predicate(_) | Condition::Expression(_) => each_entry(condition, with),
-    }
-}
-
-/// The ranges that several comparisons of one field leave. Of values only: elements of a list need not agree.
-fn narrowed<'r>(predicates: impl Iterator<Item = &'r Predicate>) -> SmallVec<[Entry<'r>; 1]> {
-    let mut ranges: SmallVec<[(FieldId, Range, usize); 2]> = SmallVec::new();
-    for predicate in predicates {
-        let Test::Compares(comparison, constant) = &predicate.test else { continue };
-        if predicate.asked == Asked::False || predicate.elements {
-            continue;
-        }
-        let Some(range) = compared(*comparison, constant) else { continue };
-        match ranges.iter_mut().find(|(field, known, _)| *field == predicate.field && known.axis == range.axis) {
-            Some((_, known, count)) => {
-                *known = known.and(range).unwrap_or(*known);
-                *count += 1;
-            }
-            None => ranges.push((predicate.field, range, 1)),
-        }
-    }
-    ranges
-        .into_iter()
-        .filter(|(_, _, count)| *count > 1)
-        .map(|(field, range, _)| Entry { field, what: What::Range(range) })
-        .collect()
 }
 
 fn compared(comparison: Comparison, constant: &Value<'_>) -> Option<Range> {

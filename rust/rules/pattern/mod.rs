@@ -54,9 +54,10 @@ use smallvec::SmallVec;
 
 use super::condition::{Asked, Condition, Predicate, Quote, Test};
 use super::limits::Limits;
+use super::source::{self, Notation};
 use crate::error::ConditionError;
 use crate::message::path::{FieldId, FieldTable};
-use crate::message::render::{Compact, compact_bytes, render};
+use crate::message::render::{compact_bytes, render, write_value};
 use crate::message::value::{Key, Map, Value};
 use operator::Operator;
 use place::{Keys, Step};
@@ -83,7 +84,7 @@ pub fn compile(
         return Keys::Top
             .error(format!("a pattern is an object, such as {{\"channel\": [\"sms\"]}}, not {}", render(pattern, 40)));
     };
-    Compiler { root, fields }.object(pattern, &Keys::Top, &mut Vec::new())
+    Compiler { root, fields, written: String::new() }.object(pattern, &Keys::Top, &mut Vec::new())
 }
 
 /// How much of a pattern was seen.
@@ -167,6 +168,8 @@ fn entries<'v>(map: &'v Map<'static>) -> impl Iterator<Item = (&'v str, &'v Valu
 struct Compiler<'f> {
     root: &'f str,
     fields: &'f mut FieldTable,
+    /// Room to write an operator in.
+    written: String,
 }
 
 impl Compiler<'_> {
@@ -250,9 +253,7 @@ impl Compiler<'_> {
             let keys = keys.then(Step::Position(position));
             match Operator::parse(pattern, &keys)? {
                 Operator::Value => values.push(pattern.clone().into_owned()),
-                Operator::Test(test, asked) => {
-                    alternatives.push(predicate(field, test, asked, Some(Compact(pattern).to_string())));
-                }
+                Operator::Test(test, asked) => alternatives.push(self.test(field, test, asked, pattern)),
             }
         }
         if !values.is_empty() {
@@ -261,6 +262,17 @@ impl Compiler<'_> {
             alternatives.insert(0, predicate(field, test, Asked::True, None));
         }
         Ok(Condition::any(alternatives))
+    }
+
+    /// A test that `pattern` stands for.
+    fn test(&mut self, field: FieldId, test: Test, asked: Asked, pattern: &Value<'static>) -> Condition {
+        self.written.clear();
+        // A `String` takes all that is written.
+        let complete = write_value(pattern, &mut self.written).is_ok();
+        debug_assert!(complete);
+        let notation = Notation { elements: true, asked };
+        let (source, _) = source::kept(&self.written, self.fields.path(field), &test, notation);
+        predicate(field, test, asked, source)
     }
 
     /// The value of `$or`.
@@ -298,8 +310,7 @@ impl Compiler<'_> {
     }
 }
 
-fn predicate(field: FieldId, test: Test, asked: Asked, source: Option<String>) -> Condition {
-    let source = source.map(Arc::from);
+fn predicate(field: FieldId, test: Test, asked: Asked, source: Option<Arc<str>>) -> Condition {
     Condition::Predicate(Arc::new(Predicate { field, test, asked, elements: true, source, quote: Quote::Double }))
 }
 

@@ -1,9 +1,9 @@
 //! One pattern of a field's list: a value, or an operator with its argument.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use ipnet::IpNet;
+use smol_str::SmolStr;
 
 use super::entries;
 use super::place::{Keys, Step};
@@ -116,7 +116,7 @@ fn a_text<'v>(value: &'v Value<'static>, keys: &Keys<'_>) -> Result<&'v str, Con
 }
 
 /// The argument of `prefix` and `suffix`: text, or `{"equals-ignore-case": text}`.
-fn affix(argument: &Value<'static>, keys: &Keys<'_>) -> Result<(Arc<str>, bool), ConditionError> {
+fn affix(argument: &Value<'static>, keys: &Keys<'_>) -> Result<(SmolStr, bool), ConditionError> {
     let Value::Map(inner) = argument else {
         return a_text(argument, keys).map(|text| (text.into(), false));
     };
@@ -137,7 +137,7 @@ fn wildcard(source: &str, keys: &Keys<'_>) -> Result<Test, ConditionError> {
             '*' if characters.peek() == Some(&'*') => {
                 return keys.error("`**` means no more than `*`; write one, or `\\*` for a star");
             }
-            '*' => literals.push(Arc::from(std::mem::take(&mut literal))),
+            '*' => literals.push(SmolStr::from(std::mem::take(&mut literal))),
             '\\' => match characters.next() {
                 Some(escaped @ ('*' | '\\')) => literal.push(escaped),
                 _ => return keys.error("a backslash stands only before `*` or `\\`; write `\\\\` for a backslash"),

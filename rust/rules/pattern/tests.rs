@@ -371,3 +371,34 @@ fn sources_are_compact_json_of_the_operator() {
         .collect();
     assert_eq!(sources.iter().map(|source| &**source).collect::<Vec<_>>(), [r#"["x","y"]"#, r#"{"prefix":"p"}"#]);
 }
+
+#[test]
+fn the_source_of_an_operator_is_what_was_written_whether_it_is_kept_or_not() {
+    for (operator, kept) in [
+        (r#"1.0"#, false),
+        (r#"{"prefix":"a\"b\n"}"#, false),
+        (r#"{"prefix":{"equals-ignore-case":"ab"}}"#, false),
+        (r#"{"prefix":{"equals-ignore-case":"Ab"}}"#, true),
+        (r#"{"suffix":"a"}"#, false),
+        (r#"{"equals-ignore-case":"ab"}"#, false),
+        (r#"{"equals-ignore-case":"aB"}"#, true),
+        (r#"{"wildcard":"/a/*/\\*\\\\/*"}"#, false),
+        (r#"{"wildcard":"ab"}"#, false),
+        (r#"{"numeric":[">",1]}"#, false),
+        (r#"{"numeric":["=",1]}"#, true),
+        (r#"{"numeric":[">=",1,"<",2.5]}"#, false),
+        (r#"{"numeric":["<",2.5,">=",1]}"#, true),
+        (r#"{"cidr":"10.0.0.0/8"}"#, false),
+        (r#"{"cidr":"10.0.0.1/8"}"#, true),
+        (r#"{"exists":true}"#, false),
+        (r#"{"exists":false}"#, false),
+        (r#"{"anything-but":["x",1]}"#, false),
+        (r#"{"anything-but":"x"}"#, false),
+        (r#"{"anything-but":["x"]}"#, true),
+        (r#"{"anything-but":{"prefix":"x"}}"#, true),
+    ] {
+        let (condition, fields) = compile_text(&format!("{{\"a\":[{operator}]}}"), &Limits::default()).unwrap();
+        let Condition::Predicate(predicate) = condition else { panic!("{operator}: {condition:?}") };
+        assert_eq!((&*predicate.source(&fields), predicate.source.is_some()), (operator, kept));
+    }
+}

@@ -21,7 +21,7 @@ use crate::rules::{expression, pattern};
 pub struct Addition {
     before: Program,
     fields: FieldTable,
-    added: Vec<Arc<Rule>>,
+    added: Vec<Rule>,
     ids: Ids,
     interner: Interner,
     errors: Vec<RuleError>,
@@ -69,7 +69,7 @@ impl Addition {
             format!("more than {} rules (`rules`)", inner.limits.rules.min(MOST_RULES))
         } else {
             let id = SmolStr::from(source.id);
-            self.added.push(Arc::new(Rule { id, priority: source.priority, sequence: self.next, condition }));
+            self.added.push(Rule { id, priority: source.priority, sequence: self.next, condition });
             self.ids.add(&self.added);
             self.next += 1;
             return;

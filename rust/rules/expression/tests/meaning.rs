@@ -323,6 +323,36 @@ fn height(condition: &Condition) -> usize {
 }
 
 #[test]
+fn two_comparisons_that_bound_one_field_are_one_test() {
+    for (source, bounds) in [
+        ("message.a >= 1 && message.a < 2", Some(">= 1 and < 2")),
+        ("2 >= message.a && 1 < message.a", Some("> 1 and <= 2")),
+        ("message.a > 1 && message.b == 1 && message.a < 2.5", Some("> 1 and < 2.5")),
+        ("message.a >= 1 && (message.b == 1 && message.a <= 1)", Some(">= 1 and <= 1")),
+        ("!(message.a < 1 || message.a >= 2)", None),
+        ("message.a >= 2 && message.a < 1", None),
+        ("message.a >= 1 && message.a < 1", None),
+        ("message.a >= 1 && message.a > 2", None),
+        ("message.a >= 1 && message.b < 2", None),
+        ("message.a >= 1 && message.a < duration('1s')", None),
+        ("message.a >= 'a' && message.a < 'b'", None),
+        ("message.a >= 1 || message.a < 2", None),
+        ("message.a > duration('1s') && message.a < duration('2s')", Some("> duration(\"1s\") and < duration(\"2s\")")),
+    ] {
+        let condition = compile(source, &ROOTS, &mut FieldTable::default(), &Limits::default()).unwrap();
+        let parts = Condition::flattened([condition]);
+        let found = parts.iter().find_map(|part| match part {
+            Condition::Predicate(predicate) => match &predicate.test {
+                Test::Between(bounds) => Some(bounds.to_string()),
+                _ => None,
+            },
+            _ => None,
+        });
+        assert_eq!(found.as_deref(), bounds, "{source}");
+    }
+}
+
+#[test]
 fn the_source_of_a_test_is_what_was_written_whether_it_is_kept_or_not() {
     for (source, kept) in [
         ("message.a == 'x'", false),
@@ -336,7 +366,33 @@ fn the_source_of_a_test_is_what_was_written_whether_it_is_kept_or_not() {
         ("message.a == '''x'''", true),
         ("'x' == message.a", true),
         ("message.a != 'x'", true),
-        ("message.a == 1", true),
+        ("message.a == 1", false),
+        ("message.a == 1u", false),
+        ("message.a == -1.5", false),
+        ("message.a == true", false),
+        ("message.a == null", false),
+        ("message.a == 1.50", true),
+        ("message.a == 60 * 60", true),
+        ("message.a == timestamp(0)", true),
+        ("message.a <= 1", false),
+        ("message.a>1", true),
+        ("1 < message.a", true),
+        ("message.a in ['x', 'y']", false),
+        ("message.a in [1, \"x\"]", false),
+        ("message.a in [1,2]", true),
+        ("message.a in ['x', \"y\"]", true),
+        ("message.a in []", false),
+        ("message.a.startsWith('x')", false),
+        ("message.a.b.endsWith(\"x\")", false),
+        ("message.a.contains('\\n')", true),
+        ("message.a.matches('^x+$')", false),
+        ("message.a.matches(r'\\d')", true),
+        ("matches(message.a, 'x')", true),
+        ("has(message.a)", false),
+        ("message.a", false),
+        ("message.a >= 1 && message.a < 2", false),
+        ("message.a < 2 && message.a >= 1", true),
+        ("message.a>1 && message.a <= 2", true),
     ] {
         let mut fields = FieldTable::default();
         let condition = compile(source, &ROOTS, &mut fields, &Limits::default()).unwrap();
