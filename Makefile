@@ -38,7 +38,7 @@ test-services:
 
 ## test-kafka: the tests on Kafka itself, in KRaft mode on a JVM: its jars come from Maven Central into target/kafka
 test-kafka: .venv/built target/kafka/fetched
-	$(BIN)/pytest -q tests/test_transports_kafka.py
+	$(BIN)/pytest -q tests/test_transports_kafka.py tests/test_sources_kafka.py
 
 target/kafka/fetched: tests/kafka/pom.xml
 	rm -rf target/kafka

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +96,14 @@ def finish(path: Path, commands: list[list[str]], count: int) -> list[str]:
     return [err for _, err in printed]
 
 
-def processes_share_the_work(path: Path, url: str, ids: list[str]) -> None:
-    """Two bridges on one group: each takes part, and every message is delivered once."""
+def processes_share_the_work(path: Path, url: str, ids: list[str], *, exactly: bool = True) -> None:
+    """Two bridges on one group: each takes part, and every message is delivered, ``exactly`` once."""
     arguments = [*folder(path), "--source", url, "-q"]
     finish(path, [arguments, arguments], len(ids))
     found = received(path)
-    assert Counter(name for _, name in found) == Counter(ids)
+    counts = Counter(name for _, name in found)
+    assert set(counts) == set(ids)
+    assert not exactly or counts == Counter(ids)
     assert len({number for number, _ in found}) == 2
 
 
@@ -147,10 +149,9 @@ async def a_message_that_was_not_delivered_comes_again_after_the_delay(source: S
     assert min(second - first, third - second) >= 0.3
 
 
-async def survives_a_restart(
-    server: Server, source: Source, send: Callable[[int], Awaitable[object]], count: int = 1000
-) -> None:
-    """The broker is killed under flow and started again: every message is delivered at least once."""
+async def survives_a_restart(server: Server, source: Source, count: int = 1000) -> None:
+    """``source`` has the messages m-0 to m-999. The broker is killed under flow and started again: every message is
+    delivered at least once."""
     hub = Hub()
     killed = False
 
@@ -162,8 +163,6 @@ async def survives_a_restart(
             server.start()
         return len(set(hub.delivered)) >= count
 
-    for number in range(count):
-        await send(number)
     await hub.bring(source, until)
     assert killed
     assert set(hub.delivered) == {f"m-{number}" for number in range(count)}

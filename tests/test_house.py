@@ -29,7 +29,7 @@ ALLOWED = {
     "delivery": {"_core", "config", "message", "transports", "reports"},
     "events": {"_core", "reports"},
     "health": {"config", "security"},
-    "sources": {"config"},
+    "sources": {"config", "security"},
     "router": {"_core", "config", "delivery", "events", "health", "reports", "sources", "transports"},
     "optimizer": {"results", "reports", "_core"},
     "simulation": {"_core", "config", "reports"},

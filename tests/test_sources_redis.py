@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,17 @@ import pytest
 import redis
 import redis.asyncio
 
+from cli_support import ledger, process
 from servers import Server, redis_server
 from source_support import (
     Hub,
     a_message_that_was_not_delivered_comes_again_after_the_delay,
+    count_of,
+    folder,
     processes_share_the_work,
     survives_a_restart,
     survives_kills,
+    wait_for,
 )
 from turnout.sources import Source, source
 
@@ -69,10 +74,8 @@ def test_processes_share_a_group(server: Server, tmp_path: Path) -> None:
 
 
 async def test_nothing_is_lost_where_the_server_is_restarted(server: Server) -> None:
-    async def send(number: int) -> None:
-        add(server, [f"m-{number}"])
-
-    await survives_a_restart(server, orders(server, claim_after="300ms"), send)
+    add(server, [f"m-{number}" for number in range(1000)])
+    await survives_a_restart(server, orders(server, claim_after="300ms"))
 
 
 async def test_what_is_not_delivered_comes_again(server: Server) -> None:
@@ -128,3 +131,51 @@ async def test_what_is_no_message_is_acknowledged_and_the_rest_goes_on(
     assert pending(server) == 0
     assert "rejected: not JSON" in caplog.text
     assert "rejected: the entry has no field 'body'" in caplog.text
+
+
+def test_what_was_given_up_on_and_what_is_no_message_is_in_the_letters_file_before_it_is_acknowledged(
+    server: Server, tmp_path: Path
+) -> None:
+    arguments = folder(tmp_path / "bridge")
+    refusing = "from turnout import DeliveryError\nasync def send(message, destination):\n"
+    refusing += "    raise DeliveryError('refused', 'never', retryable=False)\n"
+    refusing += "def setup(router): router.transport('send', send)\n"
+    (tmp_path / "bridge" / "app.py").write_text(refusing)
+    add(server, ["m"])
+    with redis.Redis(port=server.port) as client:
+        client.xadd("orders", {"body": "[]"})
+    letters = tmp_path / "letters"
+    with process(*arguments, "--source", url(server), "--dead-letters", str(letters), "-q") as running:
+        wait_for(lambda: letters.exists() and len(letters.read_text().splitlines()) == 2)
+        wait_for(lambda: pending(server) == 0)
+        running.terminate()
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert ledger(out)["dead"] == 1
+    assert "rejected: not a message: a JSON object is expected, found a list" in err
+    by_kind = {"rejected" in record: record for record in map(json.loads, letters.read_text().splitlines())}
+    assert (by_kind[True]["body"], by_kind[False]["id"], by_kind[False]["reason"]) == ("[]", "m", "rejected")
+
+
+def test_without_a_place_for_letters_what_cannot_be_delivered_goes_back_and_nothing_piles_up(
+    server: Server, tmp_path: Path
+) -> None:
+    arguments = folder(tmp_path / "bridge")
+    code = (tmp_path / "bridge" / "app.py").read_text()
+    code = code.replace(
+        "    await asyncio", "    if not HERE.exists(): raise ConnectionError('down')\n    await asyncio"
+    )
+    (tmp_path / "bridge" / "app.py").write_text(code + "\nHERE = pathlib.Path(__file__).with_name('up')\n")
+    add(server, ["m"])
+    with process(*arguments, "--source", url(server, nack_delay="100ms"), "--json") as running:
+        time.sleep(2)
+        (tmp_path / "bridge" / "up").touch()
+        wait_for(lambda: count_of(tmp_path / "bridge") == 1)
+        wait_for(lambda: pending(server) == 0)
+        running.terminate()
+        out, err = running.communicate(timeout=60)
+    counts = json.loads(out)["ledger"]
+    assert counts["delivered"] == 1
+    assert counts["dead_lettered"] >= 1
+    assert counts["lost"] == 0
+    assert "what cannot be delivered goes back to where it came from" in err

@@ -96,11 +96,12 @@ class Letters:
         await self.written()
         return self._file is not None and not self._broken
 
-    def write_rejected(self, name: str, body: bytes, why: str) -> None:
-        """Adds what was no message to the file, if there is one: its broker may not keep it."""
+    async def write_rejected(self, name: str, body: bytes, why: str) -> None:
+        """Adds what was no message to the file, if there is one: its broker may not keep it. Then it is on disk."""
         if self._file is not None:
             record = {"line": None, "id": name, "rejected": why, "body": body.decode("utf-8", "backslashreplace")}
             self._write([(_json(record), None)])
+            await self.written()
 
     async def written(self) -> None:
         """Returns when all that were told are in the file, or cannot be."""

@@ -33,8 +33,8 @@ def run(
         typer.Option(
             "--source",
             metavar="URL|FILE",
-            help="Where messages come from: redis:// with its options as the query; or a file; - is standard input, "
-            "and the default.",
+            help="Where messages come from: redis://, nats://, amqp:// or kafka:// with options as the query; or a "
+            "file; - is standard input, and the default.",
         ),
     ] = None,
     option: Annotated[
@@ -68,9 +68,13 @@ def run(
 ) -> None:
     """Routes and delivers messages, and shows what became of every one.
 
-    A line that is no message is named with its number, counted as rejected, and the rest goes on. Ctrl-C or SIGTERM
-    stops reading, settles what is in flight and prints the summary; a second one does not wait. What an outbox has left
-    over from earlier runs is settled too; dead letters stay in it, for turnout dlq, unless --dead-letters names a file.
+    From a broker, messages are acknowledged when they are in the outbox; without one, when they are delivered, or in
+    the file of --dead-letters; else they go back. Processes with the same group share the work.
+
+    What is no message is named, with the number of its line, counted as rejected, and the rest goes on. Ctrl-C or
+    SIGTERM stops reading, settles what is in flight and prints the summary; a second one does not wait. What an outbox
+    has left over from earlier runs is settled too; dead letters stay in it, for turnout dlq, unless --dead-letters
+    names a file.
 
     Exit code 0: everything was delivered. 1: something was rejected, dead-lettered, expired, kept or is still waiting.
     """

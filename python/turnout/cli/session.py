@@ -135,12 +135,12 @@ class Session(Watch):
         self.routed[delivery.stage, delivery.rule] += 1
         self.failovers += _failovers(delivery)
 
-    def rejects(self, incoming: Incoming, why: str) -> None:
+    async def rejects(self, incoming: Incoming, why: str) -> None:
         """See :class:`Watch`."""
         self.rejected += 1
         self._watcher.note(f"{incoming.place}: rejected: {why}")
         if self._source.keeps:
-            self._letters.write_rejected(incoming.id, incoming.body, why)
+            await self._letters.write_rejected(incoming.id, incoming.body, why)
 
     def refused(self, incoming: Incoming, error: DeliveryError) -> None:
         """See :class:`Watch`."""

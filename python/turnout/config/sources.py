@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from ..errors import ConfigError
 from .channels import File, Text
 from .duration import Duration, PositiveDuration
-from .model import Count, Model
+from .model import Count, Model, Switch
 
 
 class SourceOptions(Model):
@@ -52,10 +52,46 @@ class RedisSourceOptions(BrokerSourceOptions):
     )
 
 
+class NatsSourceOptions(BrokerSourceOptions):
+    """``nats:``: a durable pull consumer of a JetStream stream."""
+
+    stream: Text = Field(description="The stream.")
+    consumer: Text = Field(description="The durable consumer, which processes share; made if it is not there.")
+    subject: Text | None = Field(default=None, description="What a consumer that is made takes. Default: all.")
+    ack_wait: PositiveDuration = Field(
+        default=30.0, ge=0.1, description="Of a consumer that is made: after how long a dead process's messages return."
+    )
+    tls: Switch = Field(default=False, description="Whether the server must be spoken to over TLS.")
+
+
+class AmqpSourceOptions(BrokerSourceOptions):
+    """``amqp:`` and ``amqps:``: a queue of RabbitMQ, which processes share."""
+
+    queue: Annotated[str, Field(min_length=1, max_length=255)] = Field(description="The queue, which must be there.")
+
+
+class KafkaSourceOptions(BrokerSourceOptions):
+    """``kafka:``: a consumer group of a topic."""
+
+    topic: Text = Field(description="The topic.")
+    group: Text = Field(description="The consumer group, which processes share.")
+    session_timeout: PositiveDuration = Field(
+        default=30.0, ge=1, description="After how long a process that died loses its partitions to the others."
+    )
+    tls: Switch = Field(default=False, description="Whether brokers are spoken to over TLS.")
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="How the url's user proves who he is (SASL)."
+    )
+
+
 SOURCES: dict[str, type[SourceOptions]] = {
     "file": FileSourceOptions,
     "redis": RedisSourceOptions,
     "rediss": RedisSourceOptions,
+    "nats": NatsSourceOptions,
+    "amqp": AmqpSourceOptions,
+    "amqps": AmqpSourceOptions,
+    "kafka": KafkaSourceOptions,
 }
 """The options of a source by the scheme of its url."""
 

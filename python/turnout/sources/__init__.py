@@ -38,6 +38,10 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]+):")  # two letters at least: on
 _MODULES: Final = {
     "redis": ("redis", "RedisSource", "redis", "redis"),
     "rediss": ("redis", "RedisSource", "redis", "redis"),
+    "nats": ("nats", "NatsSource", "nats", "nats"),
+    "amqp": ("amqp", "AmqpSource", "aio_pika", "amqp"),
+    "amqps": ("amqp", "AmqpSource", "aio_pika", "amqp"),
+    "kafka": ("kafka", "KafkaSource", "confluent_kafka", "kafka"),
 }
 """By scheme: the module here, its class, the package it needs, and the extra that brings that."""
 
@@ -60,7 +64,8 @@ def source(url: str, **options: Any) -> Source:
     try:
         parts = urlsplit(url)
         query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        _ = parts.port
+        if scheme != "kafka":  # its url may name several hosts
+            _ = parts.port
     except ValueError:
         raise ConfigError(f"the url of the {scheme}: source cannot be read") from None
     made = _options(scheme, {**dict(query), **options})

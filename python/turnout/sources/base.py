@@ -30,7 +30,8 @@ class Incoming(ABC):
 
     def __init__(self, name: str, body: bytes, window: Window) -> None:
         self.id = name
-        """Names it, the same whenever it comes again: the id that its producer gave it, else the broker's."""
+        """Names it, the same whenever it comes again: the id that its producer gave it, else the broker's; empty where
+        there is neither."""
         self.body = body
         self._window: Window | None = window
 
@@ -50,7 +51,7 @@ class Incoming(ABC):
     @property
     def place(self) -> str:
         """Where it comes from, for people."""
-        return self.id
+        return self.id or "a message without an id"
 
     @property
     def ended(self) -> bool:

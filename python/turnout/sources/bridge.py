@@ -56,8 +56,8 @@ class Watch:
     def settled(self, incoming: Incoming, delivery: Delivery) -> None:
         """The router accepted the message, and has settled it."""
 
-    def rejects(self, incoming: Incoming, why: str) -> None:
-        """It is no message."""
+    async def rejects(self, incoming: Incoming, why: str) -> None:
+        """It is no message; the source is told so when this returns."""
 
     def refused(self, incoming: Incoming, error: DeliveryError) -> None:
         """The router did not accept it; it comes again."""
@@ -181,7 +181,7 @@ class Bridge:
 
         try:
             delivery = await self._router.dispatch(
-                message, message_id=incoming.id, on_accept=on_disk if self._durable else None
+                message, message_id=incoming.id or None, on_accept=on_disk if self._durable else None
             )
         finally:
             if acking:
@@ -205,7 +205,7 @@ class Bridge:
 
     async def _reject(self, incoming: Incoming, why: str) -> None:
         self.counts.rejected += 1
-        self._watch.rejects(incoming, why)
+        await self._watch.rejects(incoming, why)
         await incoming.reject(why)
 
 
@@ -242,5 +242,5 @@ class _Logged(Watch):
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def rejects(self, incoming: Incoming, why: str) -> None:
+    async def rejects(self, incoming: Incoming, why: str) -> None:
         _log.error("%s: %s rejected: %s", self._name, incoming.place, why)
