@@ -83,18 +83,21 @@ pub struct PoolError {
 }
 
 /// No destination of a pool may receive the message now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 #[error("pool {pool:?}: {reason}")]
 pub struct NoDestination {
     /// The pool's id.
     pub pool: String,
     /// Why, with counts: "3 destinations: 1 ejected, 1 draining, 1 at its in-flight cap".
     pub reason: String,
-    /// How long until the earliest ejection ends; `None` if no ejection stands in the way.
+    /// How long until the earliest ejection or pause ends, or a rate allows another message; `None` if nothing of that
+    /// stands in the way.
     pub retry_in: Option<Duration>,
-    /// Whether some are fit and at their in-flight cap, so that there may be room as soon as a lease ends.
+    /// Whether some are fit and at their in-flight cap or rate limit, so that there may be room soon.
     pub full: bool,
     /// Whether some that were asked for are not where the pool's messages go: an operator failed them over, or they are
     /// backups that are not used.
     pub moved: bool,
+    /// Whether some work and take no more for now: they asked for a pause, or are at their rate limit.
+    pub overloaded: bool,
 }

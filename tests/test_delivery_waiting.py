@@ -97,13 +97,13 @@ async def test_custom_rules_decide_within_the_deadline() -> None:
 
 
 async def test_with_nowhere_to_go_before_the_deadline_it_is_given_up_at_once() -> None:
-    core = FakeCore(out_until=dict.fromkeys("abc", time.time() + 60))
+    core = FakeCore(out_until=dict.fromkeys("abc", 4_102_444_799.5))
     deliveries = deliverer(core, answer)
     began = time.perf_counter()
     delivery = await deliveries.dispatch({})
     assert time.perf_counter() - began < 0.2
     assert (delivery.status, delivery.reason) == ("dead_lettered", "no_destination")
-    assert delivery.detail == "pool 'p': none is free"
+    assert delivery.detail == "pool 'p': none is free; it may be tried again at 2100-01-01 00:00:00 UTC"
     assert_settled(deliveries, core)
 
 

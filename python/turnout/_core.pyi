@@ -310,7 +310,8 @@ class Pool:
         """Builds a pool.
 
         - ``destinations``: ids, or mappings of ``id``, ``weight`` (0-1,000,000, default 1), ``tier`` (0 is primary),
-          ``max_in_flight`` (default no cap) and ``clearance`` (public, internal, confidential, restricted).
+          ``max_in_flight`` (default no cap), ``rate_limit`` (``rate`` messages a second, ``burst`` at once; default no
+          limit) and ``clearance`` (public, internal, confidential, restricted).
         - ``policy``: round_robin, weighted_round_robin, random, weighted_random, least_connections,
           weighted_least_connections, response_time, prequal, health_based, maglev, rendezvous, adaptive,
           or auto: chosen by the pool's shape and what is observed (by key where ``bounded_load`` is given).

@@ -132,16 +132,20 @@ class NoDestinationError(TurnoutError):
         retry_at: float | None = None,
         full: bool = False,
         moved: bool = False,
+        overloaded: bool = False,
     ) -> None:
         """What there is to wait for.
 
-        - ``retry_at``: when the earliest ejection ends, in Unix seconds; None if waiting for that will not help.
-        - ``full``: some destinations are fit and at their in-flight cap, so there is room when a lease ends.
+        - ``retry_at``: when the earliest ejection or pause ends, or a rate limit allows another message, in Unix
+          seconds; None if waiting for that will not help.
+        - ``full``: some destinations are fit and at their in-flight cap or rate limit, so there may be room soon.
         - ``moved``: some that were asked for are not where the pool's messages go: an operator failed them over, or
           they are backups that are not used.
+        - ``overloaded``: some work and take no more for now: they asked for a pause, or are at their rate limit.
         """
         self.pool, self.reason, self.retry_at, self.full, self.moved = pool, reason, retry_at, full, moved
-        super().__init__(pool, reason, retry_at, full, moved)
+        self.overloaded = overloaded
+        super().__init__(pool, reason, retry_at, full, moved, overloaded)
 
     def __str__(self) -> str:
         return f"pool {self.pool!r}: {self.reason}"

@@ -103,7 +103,14 @@ impl List {
             (None, Some(bound)) => bound.hold_anyway(member),
             _ => {}
         }
-        true
+        let allowed = entry.take_turn(ask.now);
+        if !allowed {
+            entry.release();
+            if let Some(bound) = ask.bound {
+                bound.release(member);
+            }
+        }
+        allowed
     }
 }
 
@@ -186,13 +193,13 @@ impl Pool {
     #[cold]
     fn trial(&self, probation: &[(u32, u8)], request: &Request<'_>, now: Nanos) -> Option<(Pick, Permit)> {
         probation.iter().find_map(|&(member, tier)| {
-            let (member, place) = (member as usize, &self.members()[member as usize]);
-            let destination = place.destination();
+            let member = member as usize;
+            let destination = self.members()[member].destination();
             if request.excludes(destination.id()) {
                 return None;
             }
             let permit = destination.breaker().take_permit(now, self.failover().permit_time())?;
-            if !destination.hot().hold(place.cap) {
+            if !self.hold(member, now) {
                 destination.breaker().return_permit(permit);
                 return None;
             }
@@ -237,8 +244,8 @@ impl Pool {
         }
         let destination = member.destination();
         let held = match purpose {
-            Purpose::Hold => destination.hot().hold(member.cap),
-            Purpose::Decide => destination.in_flight() < member.cap,
+            Purpose::Hold => self.hold(index, now),
+            Purpose::Decide => self.has_room(index, now),
         };
         if !held {
             return None;

@@ -12,6 +12,7 @@ use crate::balance::hash::xxh64;
 use crate::pool::aside::Aside;
 use crate::pool::breaker::Breaker;
 use crate::pool::hot::{Hot, Slot};
+use crate::pool::pace::Pace;
 use crate::pool::record::Record;
 use crate::pool::sync::{AtomicU8, Ordering};
 use crate::stats::{Counter, ExpiringMean, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
@@ -162,6 +163,7 @@ pub struct Destination {
     salt: u64,
     aside: Aside,
     record: Record,
+    pace: Pace,
     counts: Counts,
     /// Made by the first pool that asks for it.
     by_load: OnceLock<Arc<LatencyByLoad>>,
@@ -180,6 +182,7 @@ impl Destination {
             id,
             aside: Aside::default(),
             record: Record::default(),
+            pace: Pace::default(),
             counts: Counts::default(),
             by_load: OnceLock::new(),
         }
@@ -241,6 +244,12 @@ impl Destination {
     /// How long its troubles took, and its last change.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// When its next message is due, where it has a rate limit.
+    #[inline]
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// When it last came back into use, for the ramp: from an ejection, where the pool heeds those, or from a failover.

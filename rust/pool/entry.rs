@@ -6,6 +6,7 @@ use crate::balance::Candidate;
 use crate::pool::bound::Bound;
 use crate::pool::breaker::ramp;
 use crate::pool::hot::{Hot, Slot};
+use crate::pool::pace::Limiter;
 use crate::pool::status::Status;
 use crate::pool::survey::Look;
 use crate::pool::{Nanos, Pool, Request};
@@ -21,11 +22,12 @@ pub(crate) struct Entry {
     pub(crate) member: u32,
     weight: u32,
     cap: u32,
-    /// 1 healthy, 0.5 degraded.
-    health: f32,
     /// Slow start: since when, and how long; 0: none.
     ramp_from: Nanos,
     ramp_window: Nanos,
+    /// Messages a second; `None`: no limit.
+    limit: Option<Arc<Limiter>>,
+    degraded: bool,
     /// Whether it is used whatever its fitness.
     panic: bool,
 }
@@ -61,9 +63,10 @@ impl Entry {
             member: index as u32,
             weight: if policy.uses_weights() { member.share() } else { 1 },
             cap: member.cap,
-            health: if look.degraded { 0.5 } else { 1.0 },
             ramp_from: ramp.unwrap_or(0),
             ramp_window: if ramp.is_some() { window } else { 0 },
+            limit: pool.limiter(index).cloned(),
+            degraded: look.degraded,
             panic,
             slot: member.slot().clone(),
             by_load: policy.uses_latency_by_load().then(|| Arc::clone(member.destination().by_load())),
@@ -72,7 +75,7 @@ impl Entry {
 
     /// Whether it has room at any time that the view is valid.
     pub(crate) fn is_roomy(&self) -> bool {
-        self.cap == u32::MAX && self.ramp_window == 0
+        self.cap == u32::MAX && self.ramp_window == 0 && self.limit.is_none()
     }
 
     #[inline]
@@ -88,10 +91,11 @@ impl Entry {
         ((self.cap as f32 * self.ramp(now)) as u32).max(1)
     }
 
-    /// Whether it is below its cap.
+    /// Whether it is below its cap, and within its rate.
     #[inline]
     pub(crate) fn has_room(&self, now: Nanos) -> bool {
-        self.cap == u32::MAX || self.hot().in_flight() < self.cap_at(now)
+        (self.cap == u32::MAX || self.hot().in_flight() < self.cap_at(now))
+            && self.limit.as_ref().is_none_or(|limit| limit.wait(now) == 0)
     }
 
     /// Whether the request does not exclude it, and it is still fit where that is in doubt.
@@ -110,6 +114,12 @@ impl Entry {
     #[inline]
     pub(crate) fn hold(&self, now: Nanos) -> bool {
         self.hot().hold(self.cap_at(now))
+    }
+
+    /// Counts a message to its rate, if that allows it. The last thing asked of it: what is counted is not given back.
+    #[inline]
+    pub(crate) fn take_turn(&self, now: Nanos) -> bool {
+        self.limit.as_ref().is_none_or(|limit| limit.take(now))
     }
 
     /// Lets go of what was just held.
@@ -141,7 +151,7 @@ impl Candidate for Entry {
     }
     #[inline]
     fn health(&self) -> f32 {
-        self.health
+        if self.degraded { 0.5 } else { 1.0 }
     }
     #[inline]
     fn ramp(&self, now: Nanos) -> f32 {

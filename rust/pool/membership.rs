@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 
 use crate::error::PoolError;
 use crate::pool::ids::Ids;
-use crate::pool::{Member, MemberSpec, Nanos, Pool, weights};
+use crate::pool::pace::{Limiter, Limiters};
+use crate::pool::{Member, MemberSpec, Nanos, Pool, pace, weights};
 
 /// Who of a pool's members is new, or gone.
 #[derive(Debug, Clone, Copy)]
@@ -57,10 +58,11 @@ impl Pool {
         let destination = self.registry.get_or_insert(&spec.id).map_err(|problem| error(problem.to_string()))?;
         let _reweighing = self.reweighing.lock();
         let ids = self.ids.with(destination.salt());
+        let limiters = self.limiters_of(Turnover::Came, Limiter::of(spec, &destination));
         let mut members = Vec::with_capacity(self.members.len() + 1);
         members.extend(self.members.iter().map(Member::copied));
         members.push(Member::new(spec, destination, 0));
-        Ok(self.succeeded_by(members.into(), ids, Turnover::Came, now))
+        Ok(self.succeeded_by(members.into(), ids, limiters, Turnover::Came, now))
     }
 
     /// A pool without the member of this id, maybe without any; `None` if it has no such member.
@@ -70,13 +72,23 @@ impl Pool {
         let mut members = Vec::with_capacity(self.members.len() - 1);
         members.extend(self.members[..gone].iter().map(Member::copied));
         members.extend(self.members[gone + 1..].iter().map(Member::copied));
-        let successor = self.succeeded_by(members.into(), self.ids.without(gone), Turnover::Went(gone), now);
+        let (ids, change) = (self.ids.without(gone), Turnover::Went(gone));
+        let successor = self.succeeded_by(members.into(), ids, self.limiters_of(change, None), change, now);
         self.members[gone].destination().publish(successor.generation);
         Some(successor)
     }
 
+    /// The limits of the members after a change; `new`: that of one that came.
+    fn limiters_of(&self, change: Turnover, new: Option<Arc<Limiter>>) -> Limiters {
+        if self.limiters.is_empty() && new.is_none() {
+            return Limiters::default();
+        }
+        let all: Vec<_> = (0..self.members.len()).map(|member| self.limiter(member).cloned()).collect();
+        pace::limiters(change.applied(&all, || new))
+    }
+
     /// The caller holds the lock of reweighing.
-    fn succeeded_by(&self, members: Box<[Member]>, ids: Ids, change: Turnover, now: Nanos) -> Self {
+    fn succeeded_by(&self, members: Box<[Member]>, ids: Ids, limiters: Limiters, change: Turnover, now: Nanos) -> Self {
         let effective: Vec<f64> = members.iter().map(Member::effective_weight).collect();
         let shares = weights::shares(&effective);
         for (member, share) in members.iter().zip(&shares) {
@@ -100,6 +112,7 @@ impl Pool {
             sweep: self.sweep.succeeded_by(),
             adjusting: self.adjusting.as_ref().map(|before| before.succeeded_by(&members, change, now)),
             switching: self.switching.as_ref().map(|before| before.succeeded_by(&members, change)),
+            limiters,
             members,
         };
         drop(rebuilding);

@@ -5,7 +5,7 @@
 //! - [`breaker`]: ejection, probation, recovery; [`rate`] counts what [`judge`] decides on; [`tiers`]: spill-over and panic.
 //! - [`aside`]: manual failover; [`record`]: how long troubles took.
 //! - [`weights`]: weights that change while the pool is in use; [`tuner`] and `adjust`: by what is observed;
-//!   `switching`: the policy does so; `bound`: bounded load.
+//!   `switching`: the policy does so; `bound`: bounded load; [`pace`]: limits on messages a second.
 //! - `hot`: what every pick touches of a destination, one cache line each; [`shared`]: what of it the processes of a
 //!   machine share.
 //! - [`member`]: a destination's place in a pool; `status`: whether it may receive something new, and why not.
@@ -37,6 +37,7 @@ pub mod judge;
 pub mod lease;
 pub mod member;
 mod membership;
+pub mod pace;
 pub mod pick;
 pub mod rate;
 pub mod record;
@@ -72,12 +73,14 @@ use bound::Bound;
 use choose::Purpose;
 use eligible::Eligible;
 use ids::Ids;
+use pace::{Limiter, Limiters};
 use switching::Switching;
 
 pub use destination::{Admin, Destination, Health};
 pub use events::{Event, Events};
 pub use lease::{Lease, Outcome};
 pub use member::Member;
+pub use pace::RateLimit;
 pub use pick::{Pick, Reason, Request};
 pub use registry::Registry;
 pub use spec::{FailoverSpec, MemberSpec, OnExhausted, PoolSpec};
@@ -104,6 +107,7 @@ pub struct Pool {
     /// By tier, what `maglev` goes by. Never taken by a pick.
     tables: Mutex<BTreeMap<u8, Arc<Table>>>,
     bound: Option<Bound>,
+    limiters: Limiters,
     sweep: judge::Sweep,
     /// Set where weights are adjusted.
     adjusting: Option<Adjusting>,
@@ -148,6 +152,13 @@ impl Pool {
             choice: spec.policy,
             failover: spec.failover,
             bound: spec.bounded_load.map(|factor| Bound::new(factor, &members)),
+            limiters: pace::limiters(
+                spec.members
+                    .iter()
+                    .zip(&members)
+                    .map(|(member, made)| Limiter::of(member, made.destination()))
+                    .collect(),
+            ),
             ids: Ids::of(&members),
             members,
             registry: Arc::clone(registry),

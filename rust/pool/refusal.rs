@@ -43,16 +43,24 @@ impl Pool {
                     Status::Unhealthy => "unhealthy",
                     Status::Out { until, asked } => {
                         tally.wait(until - now);
+                        tally.overloaded |= asked;
                         if asked { "overloaded" } else { "ejected" }
                     }
-                    Status::Probation if destination.in_flight() < member.cap => {
+                    Status::Probation if self.has_room(index, now) => {
                         let taken = destination.breaker().permit_taken_until(now).map_or(0, |until| until - now);
                         tally.wait(taken.min(TRIAL_WAIT));
                         "on probation with its trial under way"
                     }
                     Status::Probation | Status::Ready | Status::Degraded => {
                         tally.full = true;
-                        "at the in-flight cap"
+                        match self.rate_wait(index, now) {
+                            0 => "at the in-flight cap",
+                            wait => {
+                                tally.overloaded = true;
+                                tally.wait(wait);
+                                "at the rate limit"
+                            }
+                        }
                     }
                 }
             };
@@ -60,7 +68,7 @@ impl Pool {
         }
         if let Some(pinned) = request.pinned.filter(|_| considered == 0) {
             let reason = format!("it has no destination {pinned:?}");
-            return NoDestination { pool: self.id().to_string(), reason, retry_in: None, full: false, moved: false };
+            return NoDestination { pool: self.id().to_string(), reason, ..NoDestination::default() };
         }
         tally.into_refusal(self.id(), considered)
     }
@@ -76,6 +84,7 @@ struct Tally {
     retry_in: Option<Nanos>,
     full: bool,
     moved: bool,
+    overloaded: bool,
 }
 
 impl Tally {
@@ -101,6 +110,7 @@ impl Tally {
             retry_in: self.retry_in.map(std::time::Duration::from_nanos),
             full: self.full,
             moved: self.moved,
+            overloaded: self.overloaded,
         }
     }
 }

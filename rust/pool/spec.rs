@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::balance::Choice;
 use crate::error::PoolError;
 use crate::pool::Nanos;
+use crate::pool::pace::RateLimit;
 
 const SECOND: Nanos = 1_000_000_000;
 /// Below, a bucket of the rate would be shorter than the ticks by which people measure latency.
@@ -25,6 +26,8 @@ pub struct MemberSpec {
     pub tier: u8,
     /// Messages held at once, at least 1; `None`: no cap.
     pub max_in_flight: Option<u32>,
+    /// Messages a second; `None`: no limit.
+    pub rate_limit: Option<RateLimit>,
     /// Highest classification of messages it may receive; 0 is public.
     pub clearance: u8,
 }
@@ -32,7 +35,7 @@ pub struct MemberSpec {
 impl MemberSpec {
     /// A primary destination of weight 1 for public messages, without a cap.
     pub fn new(id: impl Into<Arc<str>>) -> Self {
-        Self { id: id.into(), weight: 1, tier: 0, max_in_flight: None, clearance: 0 }
+        Self { id: id.into(), weight: 1, tier: 0, max_in_flight: None, rate_limit: None, clearance: 0 }
     }
 }
 

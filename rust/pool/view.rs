@@ -134,7 +134,7 @@ pub struct MemberView {
     pub clearance: u8,
     /// In-flight cap in this pool.
     pub max_in_flight: Option<u32>,
-    /// Whether it may receive a message it is cleared for: enabled, fit, and below its cap. (On probation it may
+    /// Whether it may receive a message it is cleared for: enabled, fit, and below its cap and rate limit. (On probation it may
     /// not, except for its trial.)
     pub eligible: bool,
 }
@@ -142,21 +142,20 @@ pub struct MemberView {
 impl Pool {
     /// Its state at `now`.
     pub fn describe(&self, now: Nanos) -> PoolView {
-        let member = |member: &crate::pool::Member| MemberView {
+        let member = |(index, member): (usize, &crate::pool::Member)| MemberView {
             id: Arc::clone(member.id()),
             weight: member.weight(),
             effective_weight: member.effective_weight(),
             tier: member.tier(),
             clearance: member.clearance(),
             max_in_flight: member.max_in_flight(),
-            eligible: Status::of(member, self.failover(), now).is_fit()
-                && member.destination().in_flight() < member.cap,
+            eligible: Status::of(member, self.failover(), now).is_fit() && self.has_room(index, now),
         };
         PoolView {
             id: Arc::clone(self.id()),
             policy: self.choice(),
             in_force: self.policy(),
-            members: self.members().iter().map(member).collect(),
+            members: self.members().iter().enumerate().map(member).collect(),
             healthy_ratio: self.healthy_ratio(now),
         }
     }

@@ -83,7 +83,7 @@ pub(super) fn match_error(error: MatchError) -> PyErr {
 
 pub(super) fn no_destination(error: NoDestination) -> PyErr {
     let retry_at = error.retry_in.map(|wait| unix_now() + wait.as_secs_f64());
-    python::NoDestinationError::new_err((error.pool, error.reason, retry_at, error.full, error.moved))
+    python::NoDestinationError::new_err((error.pool, error.reason, retry_at, error.full, error.moved, error.overloaded))
 }
 
 pub(super) fn no_route(problem: &str) -> PyErr {

@@ -21,7 +21,7 @@ use crate::balance::Choice;
 use crate::cache::{Bounds, Caching};
 use crate::error::{Place, RuleError};
 use crate::message::path::Path;
-use crate::pool::{FailoverSpec, MemberSpec, PoolSpec};
+use crate::pool::{FailoverSpec, MemberSpec, PoolSpec, RateLimit};
 use crate::router::{CLASSIFICATIONS, DefaultRoute, Mode, RouterSpec, RuleSpec, Stage, Urgent};
 use crate::rules::explain::Explanation;
 use crate::rules::limits::Limits;
@@ -166,20 +166,30 @@ pub(super) fn member(item: &Bound<'_, PyAny>, owner: &str) -> PyResult<MemberSpe
         let id: Arc<str> = Arc::from(id.to_cow()?.as_ref());
         return Ok(MemberSpec::new(id));
     }
-    let known = ["id", "weight", "tier", "max_in_flight", "clearance"];
+    let known = ["id", "weight", "tier", "max_in_flight", "rate_limit", "clearance"];
     let section = Section::new(item, format!("{owner}: destination"), &known)?;
     let id: String = section.required("id")?;
     let clearance = match section.optional::<String>("clearance")? {
         Some(name) => level(&name, &format!("{owner}: destination {id:?}: clearance"))?,
         None => 0,
     };
+    let rate_limit = section.get("rate_limit")?.map(|limit| rate_limit(&limit, &id)).transpose()?;
     Ok(MemberSpec {
         id: Arc::from(id),
         weight: section.optional("weight")?.unwrap_or(1),
         tier: section.optional("tier")?.unwrap_or(0),
         max_in_flight: section.optional("max_in_flight")?,
+        rate_limit,
         clearance,
     })
+}
+
+/// A limit on messages a second, `{"rate", "burst"}`.
+fn rate_limit(item: &Bound<'_, PyAny>, destination: &str) -> PyResult<RateLimit> {
+    let owner = format!("destination {destination:?}: rate_limit");
+    let section = Section::new(item, owner.clone(), &["rate", "burst"])?;
+    let limit = RateLimit::new(section.required("rate")?, section.optional("burst")?);
+    limit.map_err(|problem| config_error(format!("{owner}: {problem}")))
 }
 
 pub(super) fn members(items: &Bound<'_, PyAny>, owner: &str) -> PyResult<Vec<MemberSpec>> {

@@ -238,6 +238,7 @@ impl Plan {
                     Some(first) => {
                         first.full |= error.full;
                         first.moved |= error.moved;
+                        first.overloaded |= error.overloaded;
                         first.retry_in = match (first.retry_in, error.retry_in) {
                             (Some(a), Some(b)) => Some(a.min(b)),
                             (a, b) => a.or(b),
@@ -247,11 +248,8 @@ impl Plan {
             }
         }
         Err(failed.unwrap_or_else(|| NoDestination {
-            pool: String::new(),
             reason: "the route has no pool: the message is for dead letters".to_owned(),
-            retry_in: None,
-            full: false,
-            moved: false,
+            ..NoDestination::default()
         }))
     }
 

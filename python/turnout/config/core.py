@@ -54,6 +54,7 @@ def _pool(config: RouterConfig, pool: str) -> dict[str, Any]:
             "weight": member.weight,
             "tier": member.tier,
             "max_in_flight": member.max_in_flight,
+            "rate_limit": None if member.rate_limit is None else member.rate_limit.model_dump(),
             "clearance": member.clearance,
         }
         for member in config.members_of(pool)

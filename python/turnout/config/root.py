@@ -9,6 +9,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from ..errors import Problem
 from .model import Model, ModelError, Name
+from .rate import RateLimitConfig
 from .references import DEAD_LETTER, DEFAULT_POOL, failover_modes, find_problems
 from .sections import (
     DeadLetterConfig,
@@ -36,6 +37,7 @@ class Member:
     weight: int
     tier: int
     max_in_flight: int | None
+    rate_limit: RateLimitConfig | None
     cost: float
     clearance: Clearance
     admin: Admin
@@ -149,6 +151,7 @@ class RouterConfig(Model):
             weight=own.weight if member.weight is None else member.weight,
             tier=own.tier if member.tier is None else member.tier,
             max_in_flight=own.max_in_flight,
+            rate_limit=own.rate_limit,
             cost=own.cost,
             clearance=own.clearance,
             admin=own.admin,

@@ -26,6 +26,7 @@ from .channels import SCHEMES, read_options
 from .health import HealthCheckConfig
 from .model import Count, Finding, Loading, Model, ModelError, Name, Names, Number, Switch
 from .placeholders import has_placeholder, resolve
+from .rate import RateLimit
 from .sections import Policy
 from .source import MAX_DEPTH
 
@@ -206,6 +207,11 @@ class DestinationConfig(Model):
     tier: Count = Field(default=0, ge=0, le=255, description="0: primary; 1 and up: backups.")
     max_in_flight: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = Field(
         default=None, description="Messages held for it at once. Default: no cap."
+    )
+    rate_limit: RateLimit | None = Field(
+        default=None,
+        description="Messages a second it gets at most, such as 50/s, or {rate, burst}. At its limit another one is "
+        "used, or waited for. Counted by each process for itself. Default: no limit.",
     )
     cost: Number = Field(default=0.0, ge=0, le=1e12, description="Cost of one message, in any one unit.")
     clearance: Clearance = Field(default="public", description="The highest classification of messages it may receive.")

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NoDestinationError
 from ..transports import Transports
 from .budget import RetryBudget
-from .failures import after, count_of, last_of, stopped_by
+from .failures import after, count_of, last_of, moment, stopped_by
 from .hedging import Hedging
 from .jobs import Job, Run, Turn
 from .lanes import Lanes
@@ -229,7 +229,8 @@ class Attempts:
         waits = error.full or self._settings.wait_for_recovery
         held = any(self.sender.held.get(known) for pool in run.pools for known in self._shares.destinations(pool))
         if not waits or (until is None and not held):
-            run.failed("no_destination", f"{error}{after(run)}")
+            when = "" if error.retry_at is None else f"; it may be tried again {moment(error.retry_at)}"
+            run.failed("overloaded" if error.overloaded else "no_destination", f"{error}{after(run)}{when}")
             return False
         job = run.job
         if not await self._wait(run, self.rooms.wait(run.pools, job.priority, job.number, until)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..errors import DeliveryError
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 
 _LONGEST_TEXT: Final = 500
 """Characters of an error that are kept: dead letters stay in memory."""
+
+
+_LAST: Final = 253_402_300_799.0
+"""The last second of the year 9999, beyond which a date has no words."""
 
 
 class Failure(NamedTuple):
@@ -67,6 +73,11 @@ def last_of(run: Run) -> str:
     """How the last attempt ended."""
     last = run.attempts[-1]
     return f"{last.destination}: {last.kind}: {last.error}"
+
+
+def moment(at: float) -> str:
+    """A time, given in Unix seconds, in words; rounded up to whole seconds."""
+    return "at " + datetime.fromtimestamp(math.ceil(min(at, _LAST)), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def text_of(error: BaseException) -> str:

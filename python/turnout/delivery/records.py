@@ -24,6 +24,7 @@ Reason = Literal[
     "internal",
     "no_destination",
     "no_route",
+    "overloaded",
     "poison",
     "queue_full",
     "rejected",
@@ -42,9 +43,10 @@ Reason = Literal[
 - ``internal``: deciding failed with an error that is not the message's.
 - ``no_destination``: no destination may receive it, now or before its deadline.
 - ``no_route``: no stage gave it a route, and there is no default.
+- ``overloaded``: those that may receive it asked to be left alone until its time is up, or are at their rate limits.
 - ``poison``: its attempts were under way as often as ``retries.max_attempts`` allows when the process died.
 - ``queue_full``: so many messages were waiting for its pool that more would have taken the room of other pools.
-- ``rejected``: a destination refused it for good.
+- ``rejected``: a destination refused it for good, or wants no further attempt.
 - ``unreadable``: a field that a rule names holds no value of the message model.
 """
 

@@ -6,6 +6,7 @@ mod concurrency;
 mod eligibility;
 mod failover;
 mod leases;
+mod limits;
 mod membership;
 mod operator;
 mod pitfalls;
