@@ -1,7 +1,8 @@
 //! Raw JSON bytes as a message, without building it.
 //!
 //! One pass checks the whole text and notes where the fields that rules name start ([`Paths`]); a field is converted
-//! when it is read, its text borrowed from the bytes unless it has escapes. Fields that no rule names cost a scan.
+//! when it is read, its text borrowed from the bytes unless it has escapes. Fields that no rule names cost a scan, which
+//! finds the ends of texts 64 bytes at a time, with SIMD: `ends.rs` tells how.
 //!
 //! - The whole message is checked against the grammar, also behind the last field that is named: half a message is
 //!   never routed. `NaN` and `Infinity` are not JSON. Nesting is limited to
@@ -12,16 +13,23 @@
 //! - An integer beyond 64 bits and a number beyond the range of a double are JSON but no values: reading such a field
 //!   is a [`ReadError`], other fields are not touched by it.
 //!
-//! Cost: linear in the bytes, two passes (UTF-8, then JSON); one allocation, of four bytes for each node of the tree.
-//! [`Check::Strict`] remembers the keys of the objects that are open: expected O(1) a key, memory for objects of more
+//! Cost: linear in the bytes, one pass, and one more for UTF-8 if there is anything but ASCII; four bytes for each node
+//! of the tree, allocated if there are more than 32; a kilobyte of the stack. [`Check::Strict`] remembers the keys of the objects that are open: expected O(1) a key, memory for objects of more
 //! than eight keys.
 
+mod block;
+mod ends;
 mod keys;
+mod number;
 mod paths;
+mod problem;
 mod scan;
+mod text;
 
-use std::fmt;
+use smallvec::{SmallVec, smallvec};
 
+use ends::{Ahead, Ends};
+use keys::{AnyKeys, Keys, Seen};
 use paths::Node;
 pub use paths::Paths;
 use scan::{Fault, Scanner};
@@ -65,25 +73,22 @@ impl JsonError {
         Self { offset, line, column, problem: problem.into() }
     }
 
-    fn of(text: &str, fault: &Fault) -> Self {
-        Self::new(text.as_bytes(), fault.offset, fault.problem)
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.problem)
+    fn of(bytes: &[u8], fault: &Fault) -> Self {
+        Self::new(bytes, fault.offset, fault.problem.to_string())
     }
 }
 
 /// A checked JSON text, and where in it the fields of [`Paths`] start.
 #[derive(Debug, Clone)]
 pub struct JsonMessage<'m> {
-    text: &'m str,
+    bytes: &'m [u8],
     paths: &'m Paths,
     /// For each node 1 + the offset of its value; 0: not there.
-    starts: Vec<u32>,
+    starts: SmallVec<[u32; FEW]>,
 }
+
+/// Of so many nodes the starts need no memory of their own.
+const FEW: usize = 32;
 
 impl<'m> JsonMessage<'m> {
     /// As [`JsonMessage::checked`], with [`Check::Grammar`].
@@ -99,17 +104,15 @@ impl<'m> JsonMessage<'m> {
     /// # Errors
     /// [`JsonError`] if the bytes are not one JSON value in UTF-8, do not pass `check`, or are 4 GiB or more.
     pub fn checked(bytes: &'m [u8], paths: &'m Paths, check: Check) -> Result<Self, JsonError> {
-        let text = utf8(bytes)?;
-        if u32::try_from(text.len()).is_err() {
+        if u32::try_from(bytes.len()).is_err() {
             return Err(JsonError::new(bytes, 0, "a message of 4 GiB or more"));
         }
-        let mut starts = vec![0; paths.nodes()];
-        let walked = match check {
-            Check::Grammar => walk_all(Scanner::lenient(text, 0), paths, &mut starts),
-            Check::Strict => walk_all(Scanner::strict(text), paths, &mut starts),
-        };
-        walked.map_err(|fault| JsonError::of(text, &fault))?;
-        Ok(Self { text, paths, starts })
+        let mut starts = smallvec![0; paths.nodes()];
+        match check {
+            Check::Grammar => walk_all(&mut Scanner::<_, AnyKeys>::ahead(bytes, 0), paths, &mut starts)?,
+            Check::Strict => walk_all(&mut Scanner::<_, Seen<'_>>::ahead(bytes, 0), paths, &mut starts)?,
+        }
+        Ok(Self { bytes, paths, starts })
     }
 
     /// Whether the text is an object, as a message is.
@@ -121,13 +124,13 @@ impl<'m> JsonMessage<'m> {
     }
 
     fn part(&self) -> Part<'_, 'm> {
-        Part { text: self.text, paths: self.paths, top: 0, starts: &self.starts }
+        Part { bytes: self.bytes, paths: self.paths, top: 0, starts: &self.starts }
     }
 }
 
 /// A part of a checked text: all of it, or an object of a list.
 struct Part<'a, 'm> {
-    text: &'m str,
+    bytes: &'m [u8],
     paths: &'m Paths,
     /// The node that the part stands at, the first of `starts`.
     top: Node,
@@ -141,15 +144,15 @@ impl<'m> Part<'_, 'm> {
     }
 
     fn first_byte(&self, start: usize) -> u8 {
-        self.text.as_bytes().get(start).copied().unwrap_or(0)
+        self.bytes.get(start).copied().unwrap_or(0)
     }
 
     fn read_node(&self, node: Node, field: FieldId) -> Result<Read<'m>, ReadError> {
         if let Some(start) = self.start(node) {
-            return Scanner::lenient(self.text, start)
+            return Scanner::lenient(self.bytes, start)
                 .value(self.paths.depth(node))
                 .map(Read::Value)
-                .map_err(|fault| ReadError { field: self.paths.name(field), problem: fault.to_string() });
+                .map_err(|fault| ReadError { field: self.paths.name(field), problem: fault.problem.to_string() });
         }
         let mut above = node;
         while above != self.top {
@@ -167,19 +170,22 @@ impl<'m> Part<'_, 'm> {
     }
 }
 
-/// Steps over the whole text, noting where the nodes of `paths` start.
-fn walk_all<const STRICT: bool>(
-    mut scanner: Scanner<'_, STRICT>,
+/// Checks the whole text, noting where the nodes of `paths` start. That it is no UTF-8 is told before all else.
+fn walk_all<'m, E: Ends, K: Keys<'m>>(
+    scanner: &mut Scanner<'m, E, K>,
     paths: &Paths,
     starts: &mut [u32],
-) -> Result<(), Fault> {
-    walk(&mut scanner, paths, 0, 0, 0, starts)?;
-    scanner.end()
+) -> Result<(), JsonError> {
+    let walked = walk(scanner, paths, 0, 0, 0, starts).and_then(|()| scanner.end());
+    if walked.is_err() || !scanner.ascii() {
+        utf8(scanner.bytes())?;
+    }
+    walked.map_err(|fault| JsonError::of(scanner.bytes(), &fault))
 }
 
 /// Steps over the value at `node`, noting where it and the nodes below it start: that of `top` first.
-fn walk<const STRICT: bool>(
-    scanner: &mut Scanner<'_, STRICT>,
+fn walk<'m, E: Ends, K: Keys<'m>>(
+    scanner: &mut Scanner<'m, E, K>,
     paths: &Paths,
     top: Node,
     node: Node,
@@ -193,7 +199,7 @@ fn walk<const STRICT: bool>(
         return scanner.skip(depth);
     }
     scanner.object(depth, |scanner, key| {
-        let child = key.text().and_then(|key| paths.child(node, &key));
+        let child = key.meant().and_then(|key| paths.child(node, &key));
         match child {
             Some(child) => {
                 if starts[child - top] != 0 {
@@ -210,7 +216,7 @@ fn walk<const STRICT: bool>(
 
 /// The objects of a list: for each, where the nodes below the list start.
 struct InJson<'m> {
-    text: &'m str,
+    bytes: &'m [u8],
     paths: &'m Paths,
     list: Node,
     /// How many nodes there are for each object.
@@ -225,7 +231,7 @@ impl<'m> Objects<'m> for InJson<'m> {
 
     fn read(&self, number: usize, field: FieldId) -> Result<Read<'m>, ReadError> {
         let starts = &self.starts[number * self.nodes..][..self.nodes];
-        let part = Part { text: self.text, paths: self.paths, top: self.list, starts };
+        let part = Part { bytes: self.bytes, paths: self.paths, top: self.list, starts };
         match self.paths.node(field) {
             Some(node) => part.read_node(node, field),
             None => Ok(Read::Broken),
@@ -236,7 +242,7 @@ impl<'m> Objects<'m> for InJson<'m> {
 impl<'m> InJson<'m> {
     /// Goes through the list that starts at the position. Recurses as deep as lists stand in lists, which the check of
     /// the whole message has bounded.
-    fn fill(&mut self, scanner: &mut Scanner<'m, false>, depth: usize) -> Result<(), Fault> {
+    fn fill(&mut self, scanner: &mut Scanner<'m, Ahead, AnyKeys>, depth: usize) -> Result<(), Fault> {
         scanner.list(depth, |scanner| match scanner.peek() {
             b'{' => {
                 let from = self.starts.len();
@@ -262,10 +268,10 @@ impl<'m> Fields<'m> for JsonMessage<'m> {
         let start = self.paths.node(field).and_then(|list| Some((list, part.start(list)?)));
         let Some((list, start)) = start.filter(|&(_, start)| part.first_byte(start) == b'[') else { return Ok(None) };
         let nodes = self.paths.below(list).len();
-        let mut objects = InJson { text: self.text, paths: self.paths, list, nodes, starts: Vec::new() };
+        let mut objects = InJson { bytes: self.bytes, paths: self.paths, list, nodes, starts: Vec::new() };
         objects
-            .fill(&mut Scanner::lenient(self.text, start), self.paths.depth(list))
-            .map_err(|fault| ReadError { field: self.paths.name(field), problem: fault.to_string() })?;
+            .fill(&mut Scanner::ahead(self.bytes, start), self.paths.depth(list))
+            .map_err(|fault| ReadError { field: self.paths.name(field), problem: fault.problem.to_string() })?;
         Ok(Some(Listed::Made(Box::new(objects))))
     }
 }
@@ -275,16 +281,18 @@ impl<'m> Fields<'m> for JsonMessage<'m> {
 /// # Errors
 /// [`JsonError`] if the bytes are not one JSON value in UTF-8, or hold what is no value of the message model.
 pub fn value(bytes: &[u8]) -> Result<Value<'_>, JsonError> {
-    let text = utf8(bytes)?;
-    let mut scanner = Scanner::lenient(text, 0);
-    let value = scanner.value(0).map_err(|fault| JsonError::of(text, &fault))?;
-    scanner.end().map_err(|fault| JsonError::of(text, &fault))?;
+    utf8(bytes)?;
+    let mut scanner = Scanner::lenient(bytes, 0);
+    let value = scanner.value(0).map_err(|fault| JsonError::of(bytes, &fault))?;
+    scanner.end().map_err(|fault| JsonError::of(bytes, &fault))?;
     Ok(value)
 }
 
-fn utf8(bytes: &[u8]) -> Result<&str, JsonError> {
-    simdutf8::compat::from_utf8(bytes)
-        .map_err(|error| JsonError::new(bytes, error.valid_up_to(), "bytes that are no UTF-8; send JSON in UTF-8"))
+fn utf8(bytes: &[u8]) -> Result<(), JsonError> {
+    match simdutf8::compat::from_utf8(bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(JsonError::new(bytes, error.valid_up_to(), "bytes that are no UTF-8; send JSON in UTF-8")),
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ pub(super) type Node = usize;
 
 /// The fields of one variable as a tree. Built when the rules change, shared by all messages.
 ///
-/// Cost: building sorts the paths; a key is found among its siblings by binary search.
+/// Cost: building sorts the paths. A key that is none of a node's is mostly told by one bit; of those that may be, few
+/// have that bit, and where they are many it is found among them by binary search.
 #[derive(Debug, Clone)]
 pub struct Paths {
     nodes: Vec<Inner>,
@@ -22,8 +23,12 @@ struct Inner {
     /// The first number that is not below this node.
     end: Node,
     depth: usize,
-    /// Sorted by key.
+    /// Sorted by the marks of their keys, then by key.
     children: Vec<(Arc<str>, Node)>,
+    /// The marks of the children's keys: what has another mark is none of them.
+    marks: u64,
+    /// For each bit of `marks`, lowest first, where its children end.
+    groups: Vec<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -55,7 +60,7 @@ impl Paths {
             for segment in &path.segments[shared..] {
                 let parent = way.last().copied().unwrap_or(0);
                 let node = nodes.len();
-                nodes.push(Inner { parent, end: 0, depth: way.len(), children: Vec::new() });
+                nodes.push(Inner { parent, depth: way.len(), ..Inner::default() });
                 nodes[parent].children.push((Arc::clone(segment), node));
                 way.push(node);
             }
@@ -64,6 +69,7 @@ impl Paths {
         }
         for node in (0..nodes.len()).rev() {
             nodes[node].end = nodes[node].children.last().map_or(node + 1, |&(_, child)| nodes[child].end);
+            nodes[node].group();
         }
         Self { nodes, fields }
     }
@@ -97,12 +103,53 @@ impl Paths {
         self.nodes[node].children.is_empty()
     }
 
-    pub(super) fn child(&self, node: Node, key: &str) -> Option<Node> {
-        let children = &self.nodes[node].children;
-        // Few siblings are the rule, and then the length alone tells most keys apart.
-        if children.len() <= 8 {
-            return children.iter().find(|(child, _)| **child == *key).map(|&(_, node)| node);
-        }
-        children.binary_search_by(|(child, _)| (**child).cmp(key)).ok().map(|position| children[position].1)
+    /// The node below `node` that `key` leads to.
+    #[inline(always)]
+    pub(super) fn child(&self, node: Node, key: &[u8]) -> Option<Node> {
+        let node = &self.nodes[node];
+        let mark = mark(key);
+        if node.marks & mark == 0 { None } else { node.find(mark, key) }
     }
+}
+
+impl Inner {
+    /// Sorts the children by their marks, and notes where those of each end.
+    fn group(&mut self) {
+        // Stable: by key within a group.
+        self.children.sort_by_key(|(key, _)| mark(key.as_bytes()));
+        for (place, (key, _)) in self.children.iter().enumerate() {
+            let mark = mark(key.as_bytes());
+            if self.marks & mark == 0 {
+                self.marks |= mark;
+                self.groups.push(0);
+            }
+            if let Some(end) = self.groups.last_mut() {
+                *end = place as u32 + 1;
+            }
+        }
+    }
+
+    fn find(&self, mark: u64, key: &[u8]) -> Option<Node> {
+        let group = (self.marks & (mark - 1)).count_ones() as usize;
+        let end = self.groups[group] as usize;
+        let start = group.checked_sub(1).map_or(0, |before| self.groups[before] as usize);
+        let children = &self.children[start..end];
+        // Mostly there is one, and its length alone tells most keys apart from it.
+        if children.len() <= 8 {
+            return children.iter().find(|(child, _)| child.as_bytes() == key).map(|&(_, node)| node);
+        }
+        let found = children.binary_search_by(|(child, _)| child.as_bytes().cmp(key));
+        found.ok().map(|position| children[position].1)
+    }
+}
+
+/// One bit of 64, by the length of a key and the bytes at its ends: what tells most keys of one message apart, and costs
+/// less than any hash of all bytes.
+#[inline(always)]
+fn mark(key: &[u8]) -> u64 {
+    let ends = match key {
+        [first, .., last] => usize::from(*first) * 7 + usize::from(*last) * 3,
+        _ => 0,
+    };
+    1 << ((ends + key.len()) % 64)
 }

@@ -283,6 +283,34 @@ proptest! {
     }
 
     #[test]
+    fn what_is_known_ahead_changes_nothing(
+        text in any_json(),
+        before in 0..200_usize,
+        between in 0..140_usize,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), "[\\[\\]{},:\"\\\\0-9a-fu. \u{1f}é-]{0,2}|\\\\ud83d"), 0..3),
+    ) {
+        let padding = "-".repeat(between);
+        let mut text = format!("{}{{\"a\":{text},\"{padding}\":\"{padding}\",\"b\":{text}}}", " ".repeat(before));
+        for (at, change) in &changes {
+            let places: Vec<usize> = text.char_indices().map(|(place, _)| place).collect();
+            let at = places[at.index(places.len())];
+            let length = text[at..].chars().next().map_or(0, char::len_utf8);
+            text.replace_range(at..at + length, change);
+        }
+        let table = table(&["message.a", "message.a.b", "message.ab.c", "message.b"]);
+        let tree = Paths::new(&table, "message");
+        let bytes = text.as_bytes();
+        let walked = |scanner: &mut dyn FnMut(&mut [u32]) -> Result<(), JsonError>| {
+            let mut starts = vec![0; tree.nodes()];
+            let walked = scanner(&mut starts);
+            walked.map(|()| starts)
+        };
+        let ahead = walked(&mut |starts| walk_all(&mut Scanner::<_, AnyKeys>::ahead(bytes, 0), &tree, starts));
+        let stepped = walked(&mut |starts| walk_all(&mut Scanner::lenient(bytes, 0), &tree, starts));
+        prop_assert_eq!(ahead, stepped, "{}", text);
+    }
+
+    #[test]
     fn fields_are_those_of_the_built_message(text in any_json()) {
         let table = table(&["message", "message.a", "message.a.b", "message.a.b.c", "message.b", "message.ab.c", "message.b.a", "message.c.c"]);
         let tree = Paths::new(&table, "message");
