@@ -24,8 +24,11 @@ class Recording(Transports):
         super().__init__({})
         self.told: list[dict[str, Any]] = []
 
-    def of(self, destination: str) -> Any:
-        return self
+    def take(self, destination: str) -> Any:
+        return SimpleNamespace(transport=self)
+
+    def give_back(self, slot: object) -> None:
+        pass
 
     async def send(self, message: object, destination: str, **told: Any) -> None:
         self.told.append(told)

@@ -148,7 +148,7 @@ async def test_one_dead_destination_does_not_slow_the_others() -> None:
         pools={"dead": {"destinations": ["dead"]}, "live": {"destinations": ["live"]}},
         default="live",
         rules=[{"id": "dead", "when": "message.n % 2 == 0", "to": "dead"}],
-        performance={"timeout": "300ms", "concurrency": 20},
+        performance={"timeout": "2s", "concurrency": 20},
     )
     live: list[float] = []
 
@@ -166,7 +166,7 @@ async def test_one_dead_destination_does_not_slow_the_others() -> None:
             await hub.accept({"n": number, "at": time.perf_counter()})
         await hub.join()
     assert len(live) == 200
-    assert max(live) < 0.25, "none waited for the dead destination's attempts to time out"
+    assert max(live) < 1.8, "none waited for the dead destination's attempts to time out"
     assert hub.ledger.expired == 200
     assert_settled(hub)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from turnout.errors import ConfigError, DeliveryError
-from turnout.transports import Target, Transport, Transports
+from turnout.transports import SCHEMES, Target, Transport, Transports
 
 
 async def send(transport: Transport, message: object = None, *, destination: str = "d", attempt: int = 1) -> object:
@@ -57,6 +57,73 @@ async def test_a_changed_url_takes_effect_and_coming_back_finds_the_first_transp
     await transports.close()
 
 
+class Watched:
+    """A transport that tells when it sends and when it is closed."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.closed, self.go = name, 0, asyncio.Event()
+
+    def open(self) -> None:
+        pass
+
+    async def send(self, message: object, destination: str, **_: object) -> str:
+        await self.go.wait()
+        return self.name
+
+    async def close(self) -> None:
+        self.closed += 1
+        if self.name == "broken":
+            raise OSError("cannot")
+
+
+async def test_a_transport_that_was_replaced_is_closed_when_its_last_attempt_has_ended(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[Watched] = []
+
+    def make(transports: Transports, target: Target) -> Any:
+        made.append(Watched(target.rest))
+        return made[-1]
+
+    monkeypatch.setitem(SCHEMES, "watched", make)
+    transports = Transports({"d": "watched:one"})
+    transports.open()
+    slots = [transports.take("d") for _ in range(2)]
+    await asyncio.to_thread(transports.update, {"d": "watched:two"})
+    assert transports.take("d").transport is made[1]
+    await asyncio.sleep(0)
+    transports.give_back(slots[0])
+    await asyncio.sleep(0)
+    assert made[0].closed == 0, "an attempt is under way on it"
+    transports.give_back(slots[1])
+    await asyncio.sleep(0)
+    assert (made[0].closed, made[1].closed) == (1, 0)
+    transports.update({"d": "watched:broken"})
+    transports.of("d")
+    transports.update({})
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [one.closed for one in made] == [1, 0, 1], "one is still in use"
+    assert "destination d: closing its former transport failed: OSError" in caplog.text
+    await transports.close()
+    assert [one.closed for one in made] == [1, 1, 1]
+    assert list(transports._slots) == []
+
+
+async def test_one_that_comes_back_while_it_is_in_use_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCHEMES, "watched", lambda transports, target: Watched(target.rest))
+    transports = Transports({"d": "watched:one"})
+    transports.open()
+    slot = transports.take("d")
+    transports.update({"d": "watched:two"})
+    transports.update({"d": "watched:one"})
+    assert transports.of("d") is slot.transport
+    transports.give_back(slot)
+    await asyncio.sleep(0)
+    assert slot.transport.closed == 0  # type: ignore[attr-defined]
+    await transports.close()
+
+
 async def test_closing_closes_all_even_if_one_fails() -> None:
     transports = Transports({"a": "callable:a", "b": "callable:b"})
     closed = []
@@ -70,7 +137,7 @@ async def test_closing_closes_all_even_if_one_fails() -> None:
             raise OSError(self.name)
 
     for name in "ab":
-        transports._made[name] = [(Target(name, ""), Broken(name))]  # type: ignore[list-item]
+        transports._slots.find(name, Target(name, ""), lambda name=name: Broken(name))  # type: ignore[misc, return-value]
     with pytest.raises(OSError, match="b"):
         await transports.close()
     assert closed == ["a", "b"]

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import os
 import socket
 import ssl
 import time
@@ -20,6 +21,7 @@ import trustme
 from broker_support import survives_a_restart
 from servers import webhook_receiver
 from transport_support import made, refusal, send
+from turnout import Router
 from turnout.config import load_dict, load_text
 from turnout.errors import ConfigError
 from turnout.security import AddressGuard
@@ -398,3 +400,20 @@ async def test_the_session_of_a_test_does_not_leak() -> None:
         await transport.close()
     assert session is not None
     assert session.closed
+
+
+async def test_reloads_that_change_a_webhook_leave_no_descriptors_open() -> None:
+    def given(server: Server, number: int) -> dict[str, Any]:
+        hook = {"url": f"http://127.0.0.1:{server.port}/{number}", "options": {"allow": HERE}}
+        return {"default": "p", "pools": {"p": {"destinations": ["d"]}}, "destinations": {"d": hook}}
+
+    async with serving() as server, Router(given(server, 0)) as router:
+        counts = []
+        for number in range(1, 25):
+            assert (await router.dispatch({})).delivered
+            router.reload(given(server, number))
+            assert (await router.dispatch({})).delivered
+            await asyncio.sleep(0.02)
+            counts.append(len(os.listdir("/proc/self/fd")))
+        assert max(counts[5:]) <= max(counts[:5]) + 1, counts
+        assert len(server.requests) == 48

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConfigError, DeliveryError
-from ..transports import Transport, Transports
+from ..transports import Slot, Transports
 from .failures import OUTRUN, STOPPED, Failure, judged, text_of
 from .jobs import Job
 from .ledger import Counts
@@ -81,8 +81,10 @@ class Sender:
         deadline = min(job.deadline, started + limit)
         failure: Failure | None = STOPPED
         value: object = None
+        slot: Slot | None = None
         try:
-            sending = self._transport(destination).send(
+            slot = self._take(destination)
+            sending = slot.transport.send(
                 job.message,
                 destination,
                 message_id=job.id,
@@ -108,6 +110,8 @@ class Sender:
             failure.end(lease)
         finally:
             lease.cancel()  # no effect if it has ended
+            if slot is not None:
+                self._transports.give_back(slot)
             self.in_flight -= 1
             self.held[destination] -= 1
             self.busy[pool] -= 1
@@ -122,9 +126,9 @@ class Sender:
             return OUTRUN
         return STOPPED if self.limits.stopped else Failure("failure", "timeout", f"no answer after {elapsed:.3g} s")
 
-    def _transport(self, destination: str) -> Transport:
+    def _take(self, destination: str) -> Slot:
         try:
-            return self._transports.of(destination)
+            return self._transports.take(destination)
         except ConfigError as error:
             raise DeliveryError("no_transport", str(error), retryable=False) from error
 

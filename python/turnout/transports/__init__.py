@@ -7,6 +7,7 @@ turnout itself does not is imported only when a url asks for it. :func:`register
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from ..config.channels import FreeOptions, add_scheme
 from ..errors import ConfigError, Problem
 from .base import Target, Transport
 from .callable import DEFAULT_THREADS, CallableTransport, Function, Registered
+from .lifetime import Slot, Slots
 from .spool import SpoolTransport
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "SCHEMES",
     "CallableTransport",
     "Function",
+    "Slot",
     "SpoolTransport",
     "Target",
     "Transport",
@@ -43,9 +46,8 @@ class Transports:
         """``targets``: of every destination, by id; a url stands for one without options, None for only deciding."""
         self.functions: dict[str, Registered] = {}
         self._targets = _as_targets(targets)
-        self._current: dict[str, Transport] = {}
-        # By destination: those that a reload replaced are still in use by attempts under way, and may come back.
-        self._made: dict[str, list[tuple[Target, Transport]]] = {}
+        self._current: dict[str, Slot] = {}
+        self._slots = Slots()
 
     def register(self, name: str, function: Function, *, threads: int = DEFAULT_THREADS) -> None:
         """Makes ``function`` what ``callable:<name>`` calls, in place of any before it.
@@ -67,10 +69,21 @@ class Transports:
         Raises:
             ConfigError: the destination has no url, or one of a scheme that is not known.
         """
-        transport = self._current.get(destination)
-        if transport is None:
-            transport = self._current[destination] = self._make(destination)
-        return transport
+        return self._slot(destination).transport
+
+    def take(self, destination: str) -> Slot:
+        """The transport of a destination, for one attempt; :meth:`give_back` ends that.
+
+        Raises:
+            ConfigError: as :meth:`of`.
+        """
+        slot = self._slot(destination)
+        slot.users += 1
+        return slot
+
+    def give_back(self, slot: Slot) -> None:
+        """Ends the use that :meth:`take` began."""
+        self._slots.give_back(slot)
 
     def open(self) -> None:
         """Opens the transport of every destination that has a url.
@@ -78,6 +91,7 @@ class Transports:
         Raises:
             ConfigError: some cannot work; every problem is listed. Those that can stay open.
         """
+        self._slots.use_loop()
         problems: list[Problem] = []
         for destination, target in self._targets.items():
             if target is None:
@@ -93,48 +107,42 @@ class Transports:
     def update(self, targets: Mapping[str, Target | str | None]) -> None:
         """Takes over the targets of a new configuration.
 
-        Attempts under way finish on the transports they began with, which are closed with the rest.
+        Attempts under way finish on the transports they began with, which are closed then. From any thread.
         """
         new = _as_targets(targets)
         for destination in [name for name in self._current if new.get(name) != self._targets.get(name)]:
             del self._current[destination]
         self._targets = new
+        self._slots.replace(new)
 
     async def close(self) -> None:
         """Closes every transport, and lets go of the functions' threads. What is used again is opened again."""
-        transports = [transport for made in self._made.values() for _, transport in made]
         self._current.clear()
-        self._made.clear()
-        failed = None
-        for transport in transports:
-            try:
-                await transport.close()
-            except Exception as error:  # noqa: BLE001 - the others are closed all the same
-                failed = error
-        for registered in self.functions.values():
-            registered.close()
-        if failed is not None:
-            raise failed
+        try:
+            await self._slots.close()
+        finally:
+            for registered in self.functions.values():
+                registered.close()
 
-    def _make(self, destination: str) -> Transport:
+    def _slot(self, destination: str) -> Slot:
+        slot = self._current.get(destination)
+        if slot is None:
+            slot = self._current[destination] = self._found(destination)
+        return slot
+
+    def _found(self, destination: str) -> Slot:
         target = self._targets.get(destination)
         if target is None:
             raise ConfigError(
                 f"destination {destination!r} has no url, so nothing can be delivered to it; "
                 f"give it one, such as callable:NAME or spool:DIR"
             )
-        made = self._made.setdefault(destination, [])
-        for before, transport in made:
-            if before == target:
-                return transport
         scheme = target.url.partition(":")[0]
         make = SCHEMES.get(scheme)
         if make is None:
             known = ", ".join(f"{name}:" for name in SCHEMES)
             raise ConfigError(f"destination {destination!r}: unknown scheme {scheme[:32]!r}; known: {known}")
-        transport = make(self, target)
-        made.append((target, transport))
-        return transport
+        return self._slots.find(destination, target, functools.partial(make, self, target))
 
 
 def _as_targets(targets: Mapping[str, Target | str | None]) -> dict[str, Target | None]:
