@@ -239,7 +239,7 @@ def test_urgent_message_overtakes_those_that_wait(tmp_path: Path) -> None:
     )
     lines = [{"channel": "sms", "n": n, "priority": 9 if n == 3 else 1} for n in range(4)]
     exit_code, out, _ = run(
-        "run", *files(tmp_path, code=code), "--concurrency", "2", "--input", ndjson(tmp_path, lines)
+        "run", *files(tmp_path, code=code), "--concurrency", "3", "--input", ndjson(tmp_path, lines)
     )
     assert exit_code == 0
     assert "order [0, 1, 3, 2]" in out

@@ -19,6 +19,7 @@ from source_support import (
     Hub,
     a_message_that_was_not_delivered_comes_again_after_the_delay,
     count_of,
+    finish,
     folder,
     processes_share_the_work,
     survives_a_restart,
@@ -179,3 +180,22 @@ def test_without_a_place_for_letters_what_cannot_be_delivered_goes_back_and_noth
     assert counts["dead_lettered"] >= 1
     assert counts["lost"] == 0
     assert "what cannot be delivered goes back to where it came from" in err
+
+
+def test_what_does_not_settle_in_time_goes_back_and_is_no_dead_letter(server: Server, tmp_path: Path) -> None:
+    arguments = folder(tmp_path / "bridge", seconds=60)
+    add(server, ["m", "n"])
+    letters = tmp_path / "letters"
+    with process(*arguments, "--source", url(server), "--dead-letters", str(letters), "--drain", "0", "-q") as running:
+        wait_for(lambda: has_group(server) and pending(server) == 2)
+        running.terminate()
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 1, err
+    assert (letters.read_text(), ledger(out)["lost"], pending(server)) == ("", 0, 2)
+    finish(tmp_path / "bridge", [[*folder(tmp_path / "bridge"), "--source", url(server)]], 2)
+    assert pending(server) == 0
+
+
+def has_group(server: Server) -> bool:
+    with redis.Redis(port=server.port) as client:
+        return bool(client.xinfo_groups("orders"))

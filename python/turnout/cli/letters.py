@@ -34,13 +34,16 @@ class Letters:
         file: FileIO | None,
         *,
         durable: bool,
+        returns: bool,
         on_trouble: Callable[[str], None],
     ) -> None:
-        """``file``: without a buffer, and opened for appending. ``durable``: whether the store is on disk.
+        """``file``: without a buffer, and opened for appending. ``durable``: whether the store is on disk. ``returns``:
+        whether what the router has no time for goes back to where it came from, and is not given up on.
 
         ``on_trouble`` is told, once, why letters cannot be written.
         """
         self._store, self._watcher, self._file, self._durable = store, watcher, file, durable
+        self._returns = returns
         self._on_trouble = on_trouble
         self._seen = 0
         self._named = 0
@@ -61,10 +64,14 @@ class Letters:
 
     def look(self, line_of: Callable[[object], int | None]) -> None:
         """Tells of those that came since the last look. ``line_of``: the number of a message's line, if it has one."""
-        new = [(letter, line_of(letter.message)) for letter in self._store.after(self._seen)]
-        if not new:
+        found = self._store.after(self._seen)
+        if not found:
             return
-        self._seen = new[-1][0].number
+        self._seen = found[-1].number
+        if self._returns:
+            self._store.purge(letter for letter in found if letter.reason == "closed")
+            found = [letter for letter in found if letter.reason != "closed"]
+        new = [(letter, line_of(letter.message)) for letter in found]
         for letter, line in new:
             if self._named < _NAMED:
                 self._named += 1

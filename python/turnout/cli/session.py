@@ -48,11 +48,13 @@ class Session(Watch):
         """``dead_letters``: where a message that was given up on is written, as one line of JSON; a file
         without a buffer, so that what is written is there whatever happens next."""
         self._router, self._source, self._pace, self._watcher = router, source, pace, watcher
+        durable = router.config.outbox is not None
         self._letters = Letters(
             router.dead_letters,
             watcher,
             dead_letters,
-            durable=router.config.outbox is not None,
+            durable=durable,
+            returns=source.keeps and not durable,
             on_trouble=self._letters_in_trouble,
         )
         self._bridge = Bridge(router, source, window=pace.concurrency * WINDOW, rate=pace.rate, watch=self)

@@ -187,7 +187,9 @@ class Bridge:
             if acking:
                 await asyncio.wait(acking)
         self._watch.settled(incoming, delivery)
-        safe = self._durable or delivery.delivered or not self._source.keeps or await self._watch.keep(message)
+        safe = self._durable or delivery.delivered or not self._source.keeps
+        if not safe and delivery.reason != "closed":  # what the router had no time for has not failed
+            safe = await self._watch.keep(message)
         if safe:
             await self._ack(incoming)
         return safe
