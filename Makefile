@@ -80,7 +80,7 @@ lint: .venv/installed
 ## typecheck: the Python layer strictly, and the stub against the binary
 typecheck: .venv/built
 	$(BIN)/mypy
-	MYPYPATH=tests $(BIN)/mypy --explicit-package-bases -p benches.rules -p benches.pools
+	MYPYPATH=tests $(BIN)/mypy --explicit-package-bases -p benches.rules -p benches.pools -p benches.transports
 	$(BIN)/python -m mypy.stubtest turnout._core
 
 ## bench: decisions, selection, leases and dispatch beside hand-written Python on the same messages
@@ -100,9 +100,10 @@ bench-pools: .venv/built .venv-bench-pools/installed
 	PYTHONPATH=python .venv-bench-pools/bin/python -m benches.pools $(ARGS)
 	cargo run --locked --quiet --release --manifest-path benches/pools/peers/Cargo.toml --target-dir target/pool-peers
 
-## bench-transports: messages a second through a transport beside its bare client, on servers of its own; ARGS=--quick
-bench-transports: .venv/built
-	PYTHONPATH=tests $(BIN)/python benches/transports.py $(ARGS)
+## bench-transports: messages a second through transports and dispatch beside the bare client and FastStream, on servers of
+## its own (Kafka, once make test-kafka has brought it); ends with the goals, met or missed; ARGS=--quick or --only nats
+bench-transports: .venv/built .venv-bench-transports/installed
+	PYTHONPATH=$(CURDIR)/python:$(CURDIR)/tests .venv-bench-transports/bin/python -m benches.transports $(ARGS)
 
 ## fuzz: each target of fuzz/ for SECONDS=30; what it finds is in target/fuzz. cargo-fuzz runs them too, on nightly
 SECONDS := 30
@@ -146,9 +147,11 @@ lock: .venv/installed
 		--generate-hashes --group bench --output-file requirements-bench.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 		--generate-hashes --group bench-pools --output-file requirements-bench-pools.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
+		--generate-hashes --group bench-transports --output-file requirements-bench-transports.lock pyproject.toml
 
 clean:
-	rm -rf .venv .venv-bench .venv-bench-pools dist target demo-output
+	rm -rf .venv .venv-bench .venv-bench-pools .venv-bench-transports dist target demo-output
 
 .venv/installed: requirements-dev.lock
 	$(PYTHON) -c 'import sys; sys.exit("turnout needs Python 3.11 or later: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
@@ -164,6 +167,11 @@ clean:
 .venv-bench-pools/installed: requirements-bench-pools.lock
 	$(PYTHON) -m venv .venv-bench-pools
 	.venv-bench-pools/bin/pip install --quiet --require-hashes -r requirements-bench-pools.lock
+	touch $@
+
+.venv-bench-transports/installed: requirements-bench-transports.lock
+	$(PYTHON) -m venv .venv-bench-transports
+	.venv-bench-transports/bin/pip install --quiet --require-hashes -r requirements-bench-transports.lock
 	touch $@
 
 .venv/built: .venv/installed $(SOURCES)

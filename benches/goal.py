@@ -8,22 +8,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound from above: met if `figure` is no more than `most`."""
+    """A bound: met if `figure` is no more than `bound`, or no less where that is a floor."""
 
     words: str
     figure: float
-    most: float
+    bound: float
     unit: str
+    is_floor: bool = False
 
     @property
     def met(self) -> bool:
-        return self.figure <= self.most
+        return self.figure >= self.bound if self.is_floor else self.figure <= self.bound
 
 
 def table(found: Iterable[Goal]) -> list[str]:
     """The goals in Markdown."""
-    lines = ["\n**Goals**\n", "| | measured | at most | |", "|---|---:|---:|---|"]
+    lines = ["\n**Goals**\n", "| | measured | goal | |", "|---|---:|---:|---|"]
     for goal in found:
         met = "met" if goal.met else "**missed**"
-        lines.append(f"| {goal.words} | {goal.figure:.3g} {goal.unit} | {goal.most:.3g} {goal.unit} | {met} |")
+        sign = "≥" if goal.is_floor else "≤"
+        lines.append(f"| {goal.words} | {goal.figure:.3g} {goal.unit} | {sign} {goal.bound:.3g} {goal.unit} | {met} |")
     return lines
