@@ -197,6 +197,7 @@ class Acceptance:
         outbox.resumed(job, row, branches)
         job.entering = None
         self._accept(job, asyncio.get_running_loop())
+        job.expires = row.expires  # the age limit is of the outbox, and no matter of the channel's
         try:
             job.message = decode(row.body)
         except Exception as error:  # noqa: BLE001 - written by other hands; the rest must go on
