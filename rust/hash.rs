@@ -20,7 +20,19 @@ pub(crate) fn mix_bytes(state: u64, bytes: &[u8]) -> u64 {
         state = mix(state, le_word(word));
     }
     let rest = words.remainder();
-    if rest.is_empty() { state } else { mix(state, le_word(rest)) }
+    if rest.is_empty() { state } else { mix(state, short_word(rest)) }
+}
+
+/// Up to eight bytes as a number that no other text of their length has.
+#[inline]
+fn short_word(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), bytes) {
+        (Some(first), Some(last), _) => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+        }
+        (.., [first, .., last]) => u64::from(*first) | u64::from(bytes[1]) << 8 | u64::from(*last) << 16,
+        _ => le_word(bytes),
+    }
 }
 
 /// Up to eight bytes as a number.

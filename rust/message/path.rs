@@ -103,7 +103,8 @@ impl Inner {
         let mut at = hash(root, keys) as usize & mask;
         while self.slots[at] != EMPTY {
             let path = &self.paths[self.slots[at] as usize];
-            if *path.root == *root && path.segments.iter().map(|key| &**key).eq(keys.iter().map(K::as_ref)) {
+            let same = |(known, key): (&Arc<str>, &K)| **known == *key.as_ref();
+            if path.segments.len() == keys.len() && path.segments.iter().zip(keys).all(same) && *path.root == *root {
                 return Some(FieldId(self.slots[at]));
             }
             at = (at + 1) & mask;

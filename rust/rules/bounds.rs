@@ -10,12 +10,15 @@ use super::index;
 use crate::message::path::FieldTable;
 use crate::message::value::Value;
 
+/// Bounds that stand further apart than this are two tests: joining must not take the square of a long rule.
+const NEAR: usize = 64;
+
 /// Replaces pairs among `parts`, all of which must hold. CEL's comparisons alone: a list of which a pattern compares the
 /// elements may meet either bound with another of them.
 pub(super) fn join(parts: &mut Vec<Condition>, table: &FieldTable) {
     let mut at = 0;
     while at < parts.len() {
-        let mut later = at + 1..parts.len();
+        let mut later = at + 1..parts.len().min(at + NEAR);
         if let Some((other, both)) = later.find_map(|other| Some((other, joined(&parts[at], &parts[other], table)?))) {
             parts[at] = Condition::Predicate(Arc::new(both));
             parts.remove(other);

@@ -265,7 +265,11 @@ impl Condition {
 
     /// A condition that holds where all of `parts` do; `All`s among them are taken apart.
     pub fn all(parts: Vec<Condition>) -> Condition {
-        let parts = if parts.len() > 1 { Condition::flattened(parts) } else { parts };
+        if parts.len() == 1 { one_or(parts, Condition::All) } else { Condition::all_flat(Condition::flattened(parts)) }
+    }
+
+    /// As [`Condition::all`] of parts that are [`Condition::flattened`].
+    pub(super) fn all_flat(parts: Vec<Condition>) -> Condition {
         if parts.len() < 2 || !parts.iter().all(|part| matches!(part, Condition::Predicate(_))) {
             return one_or(parts, Condition::All);
         }

@@ -2,7 +2,8 @@
 //!
 //! Same is true equality of all that a predicate is, its source text included; hashes only say where to look.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::message::value::Value;
 /// The predicates of the rules that are being compiled.
 #[derive(Default)]
 pub(super) struct Interner {
-    known: HashSet<Same, BuildHasherDefault<Folding>>,
+    known: HashMap<Same, (), BuildHasherDefault<Folding>>,
 }
 
 impl Interner {
@@ -30,11 +31,10 @@ impl Interner {
     }
 
     fn share(&mut self, predicate: &mut Arc<Predicate>) {
-        let same = Same(Arc::clone(predicate));
-        match self.known.get(&same) {
-            Some(known) => *predicate = Arc::clone(&known.0),
-            None => {
-                self.known.insert(same);
+        match self.known.entry(Same(Arc::clone(predicate))) {
+            Entry::Occupied(known) => *predicate = Arc::clone(&known.key().0),
+            Entry::Vacant(new) => {
+                new.insert(());
             }
         }
     }

@@ -15,18 +15,6 @@ use super::parser::{Parsed, Parser, Result};
 use super::time::Zone;
 use crate::message::value::{Text, Value};
 
-/// What stands before a `.` or `[`.
-enum Head<'s, 't> {
-    /// A root and the constant keys after it, as long as there is nothing else.
-    Chain {
-        root: &'t str,
-        keys: SmallVec<[Cow<'s, str>; 4]>,
-        start: Span,
-        selected: bool,
-    },
-    Node(Parsed),
-}
-
 /// What a name stands for that is no local variable.
 #[derive(Clone, Copy)]
 enum Declared<'t> {
@@ -57,13 +45,11 @@ impl<'s, 't> Parser<'s, 't> {
         }
         let local = self.scope.iter().rposition(|variable| *variable == name).filter(|_| !absolute);
         if let Some(slot) = local.and_then(|slot| u16::try_from(slot).ok()) {
-            let first = self.node(Tree::Local(slot), span, 0)?;
+            let first = self.leaf(Tree::Local(slot), span)?;
             return self.postfix(first);
         }
         match self.declared(name)? {
-            Some(Declared::Root(root)) => {
-                self.members(Head::Chain { root, keys: SmallVec::new(), start: span, selected: false })
-            }
+            Some(Declared::Root(root)) => self.chain(root, span),
             Some(Declared::Type(name)) => {
                 let first = self.constant(Value::Type(Arc::from(name)), span.to(self.last))?;
                 self.postfix(first)
@@ -87,7 +73,8 @@ impl<'s, 't> Parser<'s, 't> {
             root.or_else(|| names::TYPES.iter().find(|known| **known == name).map(|known| Declared::Type(known)))
         };
         let mut found = exactly(name);
-        let longer = |known: &&str| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        // The byte is looked at first: almost every name ends the question there.
+        let longer = |known: &&str| known.as_bytes().get(name.len()) == Some(&b'.') && known.starts_with(name);
         if !roots.iter().any(longer) && !names::TYPES.iter().any(longer) {
             return Ok(found);
         }
@@ -111,36 +98,66 @@ impl<'s, 't> Parser<'s, 't> {
 
     /// The selections, indexes and method calls after a value.
     pub(super) fn postfix(&mut self, first: Parsed) -> Result<Parsed> {
-        if matches!(self.token.kind, Kind::Dot | Kind::OpenBracket | Kind::OpenBrace) {
-            return self.members(Head::Node(first));
+        let mut parsed = first;
+        loop {
+            parsed = match self.token.kind {
+                Kind::Dot => {
+                    self.advance()?;
+                    let (name, is_call) = self.selector()?;
+                    if is_call { self.method(parsed, &name)? } else { self.select(parsed, &name)? }
+                }
+                Kind::OpenBracket => {
+                    let index = self.bracket()?;
+                    self.index(parsed, index)?
+                }
+                Kind::OpenBrace => return Err(self.unexpected("an operator")),
+                _ => return Ok(parsed),
+            };
         }
-        Ok(first)
     }
 
-    fn members(&mut self, mut head: Head<'s, 't>) -> Result<Parsed> {
+    /// A root and the constant keys after it, which are one field as long as there is nothing else, and what follows.
+    fn chain(&mut self, root: &str, start: Span) -> Result<Parsed> {
+        let mut keys: SmallVec<[Cow<'s, str>; 4]> = SmallVec::new();
+        let mut selected = false;
         loop {
-            head = match self.token.kind {
+            match self.token.kind {
                 Kind::Dot => {
                     self.advance()?;
                     let (name, is_call) = self.selector()?;
                     if is_call {
-                        let receiver = self.finish(head)?;
-                        Head::Node(self.method(receiver, &name)?)
-                    } else {
-                        self.select(head, name)?
+                        let receiver = self.field(root, &keys, start, selected)?;
+                        let result = self.method(receiver, &name)?;
+                        return self.postfix(result);
                     }
+                    keys.push(name);
+                    selected = true;
                 }
                 Kind::OpenBracket => {
-                    self.advance()?;
-                    self.no_optional()?;
-                    let index = self.expression()?;
-                    self.expect(Kind::CloseBracket, "`]`")?;
-                    self.index(head, index)?
+                    let index = self.bracket()?;
+                    if let Some(Value::Text(key)) = index.node.kind.constant() {
+                        keys.push(Cow::Owned(key.as_str().to_owned()));
+                        selected = false;
+                        continue;
+                    }
+                    let operand = self.field(root, &keys, start, selected)?;
+                    let result = self.index(operand, index)?;
+                    return self.postfix(result);
                 }
                 Kind::OpenBrace => return Err(self.unexpected("an operator")),
-                _ => return self.finish(head),
-            };
+                _ => return self.field(root, &keys, start, selected),
+            }
         }
+    }
+
+    /// The field along `keys`; `start` is where its root stands.
+    fn field(&mut self, root: &str, keys: &[Cow<'s, str>], start: Span, selected: bool) -> Result<Parsed> {
+        let span = start.to(self.last);
+        self.within_nesting(keys.len(), span)?;
+        let field = self.fields.number(root, keys);
+        let mut parsed = self.leaf(Tree::Field(field), span)?;
+        parsed.selected = selected;
+        Ok(parsed)
     }
 
     /// The name after a dot, and whether it is called.
@@ -165,48 +182,26 @@ impl<'s, 't> Parser<'s, 't> {
         }
     }
 
-    fn select(&mut self, head: Head<'s, 't>, name: Cow<'s, str>) -> Result<Head<'s, 't>> {
-        match head {
-            Head::Chain { root, mut keys, start, .. } => {
-                keys.push(name);
-                Ok(Head::Chain { root, keys, start, selected: true })
-            }
-            Head::Node(operand) => {
-                let span = operand.node.span.to(self.last);
-                let name = Text::Shared(SmolStr::new(&*name));
-                let mut parsed = self.node(Tree::Select(Box::new(operand.node), name), span, operand.height)?;
-                parsed.selected = true;
-                Ok(Head::Node(parsed))
-            }
-        }
+    fn select(&mut self, operand: Parsed, name: &str) -> Result<Parsed> {
+        let span = operand.node.span.to(self.last);
+        let name = Text::Shared(SmolStr::new(name));
+        let mut parsed = self.node(Tree::Select(Box::new(operand.node), name), span, operand.height)?;
+        parsed.selected = true;
+        Ok(parsed)
     }
 
-    fn index(&mut self, head: Head<'s, 't>, index: Parsed) -> Result<Head<'s, 't>> {
-        if let (Head::Chain { .. }, Some(Value::Text(key))) = (&head, index.node.kind.constant()) {
-            let mut head = self.select(head, Cow::Owned(key.as_str().to_owned()))?;
-            if let Head::Chain { selected, .. } = &mut head {
-                *selected = false;
-            }
-            return Ok(head);
-        }
-        let operand = self.finish(head)?;
+    /// What stands between brackets, at the open one.
+    fn bracket(&mut self) -> Result<Parsed> {
+        self.advance()?;
+        self.no_optional()?;
+        let index = self.expression()?;
+        self.expect(Kind::CloseBracket, "`]`")?;
+        Ok(index)
+    }
+
+    fn index(&mut self, operand: Parsed, index: Parsed) -> Result<Parsed> {
         let (span, height) = (operand.node.span.to(self.last), operand.height.max(index.height));
-        Ok(Head::Node(self.node(Tree::Index(Box::new((operand.node, index.node))), span, height)?))
-    }
-
-    /// A head as a node: a chain becomes one field.
-    fn finish(&mut self, head: Head<'s, 't>) -> Result<Parsed> {
-        match head {
-            Head::Node(parsed) => Ok(parsed),
-            Head::Chain { root, keys, start, selected } => {
-                let span = start.to(self.last);
-                self.within_nesting(keys.len(), span)?;
-                let field = self.fields.number(root, &keys);
-                let mut parsed = self.node(Tree::Field(field), span, 0)?;
-                parsed.selected = selected;
-                Ok(parsed)
-            }
-        }
+        self.node(Tree::Index(Box::new((operand.node, index.node))), span, height)
     }
 
     /// Values up to the closing parenthesis, at the open one.

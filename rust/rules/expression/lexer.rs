@@ -96,6 +96,17 @@ pub(super) fn error_at(source: &str, offset: usize, problem: impl Into<String>) 
     ConditionError { problem: problem.into(), place }
 }
 
+/// What a name is made of, by byte.
+static WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
+        byte += 1;
+    }
+    table
+};
+
 impl<'s> Lexer<'s> {
     /// The tokens of `source`, which is shorter than 2^32 bytes.
     pub(super) fn new(source: &'s str) -> Self {
@@ -208,7 +219,7 @@ impl<'s> Lexer<'s> {
     fn word(&mut self) -> Result<Kind, ConditionError> {
         let start = self.at;
         let rest = &self.source.as_bytes()[start..];
-        let width = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+        let width = rest.iter().position(|&byte| !WORD[usize::from(byte)]).unwrap_or(rest.len());
         if width <= 2 && matches!(rest.get(width), Some(b'"' | b'\'')) {
             match &rest[..width] {
                 b"r" | b"R" => return self.quoted(width, true, Kind::Text),
@@ -218,7 +229,7 @@ impl<'s> Lexer<'s> {
             }
         }
         self.at += width;
-        Ok(if &rest[..width] == b"in" { Kind::In } else { Kind::Identifier })
+        Ok(if matches!(rest, [b'i', b'n', ..]) && width == 2 { Kind::In } else { Kind::Identifier })
     }
 
     fn backticks(&mut self) -> Result<Kind, ConditionError> {

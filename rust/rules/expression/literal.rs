@@ -63,7 +63,8 @@ impl<'s> Quoted<'s> {
         let text = span.of(source);
         let prefix = text.bytes().take_while(u8::is_ascii_alphabetic).count();
         let quotes = &text[prefix..];
-        let triple = quotes.len() >= 6 && (quotes.starts_with("\"\"\"") || quotes.starts_with("'''"));
+        let triple =
+            quotes.len() >= 6 && matches!(quotes.as_bytes(), [b'"', b'"', b'"', ..] | [b'\'', b'\'', b'\'', ..]);
         let width = if triple { 3 } else { 1 };
         Self {
             source,
@@ -76,7 +77,8 @@ impl<'s> Quoted<'s> {
     /// The text as it is written, if there is nothing to replace in it.
     fn plain(&self) -> Option<&'s str> {
         // Windows line ends become newlines, as in the specification's grammar.
-        (!self.body.contains('\r') && (self.raw || !self.body.contains('\\'))).then_some(self.body)
+        let stands = |byte: u8| byte != b'\r' && (byte != b'\\' || self.raw);
+        self.body.bytes().all(stands).then_some(self.body)
     }
 
     /// Hands each part to `push`: runs of text, and escapes.

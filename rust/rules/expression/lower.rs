@@ -78,7 +78,7 @@ impl Lowering<'_> {
             return never();
         }
         bounds::join(&mut parts, self.fields);
-        Condition::all(parts)
+        Condition::all_flat(parts)
     }
 
     /// T(c ? a : b) = (T(c) and T(a)) or (F(c) and T(b)), from the last arm to the first.

@@ -9,7 +9,7 @@
 //!
 //! Grammar: <https://github.com/google/cel-spec/blob/master/doc/langdef.md#syntax>
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::ast::{Arithmetic, Kind as Tree, Node, Relation};
 use super::fold::fold;
@@ -157,6 +157,22 @@ impl<'s> Parser<'s, '_> {
 
     /// A node over children of at most this height; constants are computed.
     pub(super) fn node(&mut self, kind: Tree, span: Span, children: usize) -> Result<Parsed> {
+        self.count(&kind, span)?;
+        let node = Node { kind: fold(kind, span, self.source, self.checked)?, span };
+        let height = if node.kind.constant().is_some() { 1 } else { children + 1 };
+        self.within_nesting(height, span)?;
+        Ok(Parsed { node, height, selected: false })
+    }
+
+    /// A node without children.
+    pub(super) fn leaf(&mut self, kind: Tree, span: Span) -> Result<Parsed> {
+        self.count(&kind, span)?;
+        self.within_nesting(1, span)?;
+        Ok(Parsed { node: Node { kind, span }, height: 1, selected: false })
+    }
+
+    /// Holds the source to the limits on nodes and constants.
+    fn count(&mut self, kind: &Tree, span: Span) -> Result<()> {
         self.nodes += 1;
         if self.nodes > self.limits.nodes {
             let problem = format!("the condition has more than {} parts, the limit `nodes`", self.limits.nodes);
@@ -167,10 +183,7 @@ impl<'s> Parser<'s, '_> {
             let most = self.limits.literals;
             return self.fail(span, format!("the condition has more than {most} constants, the limit `literals`"));
         }
-        let node = Node { kind: fold(kind, span, self.source, self.checked)?, span };
-        let height = if node.kind.constant().is_some() { 1 } else { children + 1 };
-        self.within_nesting(height, span)?;
-        Ok(Parsed { node, height, selected: false })
+        Ok(())
     }
 
     pub(super) fn within_nesting(&self, height: usize, span: Span) -> Result<()> {
@@ -228,7 +241,7 @@ impl<'s> Parser<'s, '_> {
         let operator = self.token.kind;
         let start = left.node.span;
         let mut height = left.height;
-        let mut operands = vec![left.node];
+        let mut operands: SmallVec<[Node; 8]> = smallvec![left.node];
         while self.take(operator)? {
             let right = self.binary(level.tighter())?;
             height = height.max(right.height);
@@ -362,7 +375,7 @@ impl<'s> Parser<'s, '_> {
     }
 
     pub(super) fn constant(&mut self, value: Value<'static>, span: Span) -> Result<Parsed> {
-        self.node(Tree::Constant(value), span, 0)
+        self.leaf(Tree::Constant(value), span)
     }
 
     fn list(&mut self) -> Result<Parsed> {

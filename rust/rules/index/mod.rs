@@ -228,7 +228,6 @@ impl<'r> Filing<'r> {
             self.fields.resize_with(at + 1, || None);
         }
         let noted = self.fields[at].get_or_insert_default();
-        let keys = entry.keys();
         match entry.what {
             What::Value(_) | What::Text(_) => noted.exact = true,
             What::Folded(_) => noted.text.folded = true,
@@ -250,16 +249,17 @@ impl<'r> Filing<'r> {
                 noted.affixes.push((order, entry.what));
                 return;
             }
-            What::Part(part) => {
+            What::Part(ref part) => {
+                let keys = text::gram_keys(seed(Kind::Part, entry.field), part);
                 let width = WIDTHS.iter().position(|width| *width <= part.len());
-                if let (Some(width), Some(key)) = (width, statistics.rarest(keys.into_iter())) {
-                    noted.grams[width].push(key);
-                    self.pairs.push((key, order));
+                if let (Some(width), Some(rarest)) = (width, keys.min_by_key(|&key| statistics.shared(key))) {
+                    noted.grams[width].push(rarest);
+                    self.pairs.push((rarest, order));
                 }
                 return;
             }
         }
-        self.pairs.extend(keys.into_iter().map(|key| (key, order)));
+        entry.each_key(|key| self.pairs.push((key, order)));
     }
 
     fn finish(self, table: &FieldTable) -> (Table, Box<[Field]>) {

@@ -62,9 +62,7 @@ impl Statistics {
     /// Counts a rule.
     pub(super) fn add(&mut self, condition: &Condition) {
         each_entry(condition, &mut |entry| {
-            for key in entry.keys() {
-                self.count(key);
-            }
+            entry.each_key(|key| self.count(key));
             if let What::Range(range) = entry.what {
                 let at = entry.field.index();
                 if self.spreads.len() <= at {
@@ -93,11 +91,6 @@ impl Statistics {
         [key as usize & mask, (key >> 32) as usize & mask]
     }
 
-    /// The key of a part's rarest gram.
-    pub(super) fn rarest(&self, keys: impl Iterator<Item = u64>) -> Option<u64> {
-        keys.min_by_key(|&key| self.shared(key))
-    }
-
     /// What a lookup that finds the entry is expected to cost: [`RULE`] for each rule filed there, and more for what
     /// takes longer to look up or, being short, is found in most messages.
     pub(super) fn cost(&self, entry: &Entry<'_>) -> u64 {
@@ -105,7 +98,14 @@ impl Statistics {
             What::Range(range) => {
                 self.spreads.get(entry.field.index()).map_or(0, |spreads| spreads[range.axis as usize].hits(*range))
             }
-            _ => entry.keys().into_iter().map(|key| self.shared(key)).min().unwrap_or(0),
+            _ => {
+                let mut least = None;
+                entry.each_key(|key| {
+                    let shared = self.shared(key);
+                    least = Some(least.map_or(shared, |known: u64| known.min(shared)));
+                });
+                least.unwrap_or(0)
+            }
         };
         let shared = self.as_seen(entry, shared);
         let class = match &entry.what {

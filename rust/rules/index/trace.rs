@@ -38,7 +38,7 @@ impl Index {
                 }
             });
         });
-        each_entry(rule, &mut |entry| trace.entry(self, &entry, paths));
+        each_entry(rule, &mut |entry| trace.entry(self, entry, paths));
         trace.told()
     }
 
@@ -111,7 +111,7 @@ impl Trace<'_> {
     }
 
     fn keys(&mut self, index: &Index, entry: &Entry<'_>, words: impl Fn() -> String) {
-        entry.keys().into_iter().for_each(|key| self.key(index, key, &words));
+        entry.each_key(|key| self.key(index, key, &words));
     }
 
     fn told(mut self) -> String {

@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 
 use ipnet::IpNet;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::range::{self, Range};
 use super::statistics::{Statistics, seed};
@@ -73,52 +73,70 @@ static FALSE: Value<'static> = Value::Bool(false);
 pub(in crate::rules) fn exists(condition: &Condition) -> bool {
     match condition {
         Condition::All(parts) => parts.iter().any(exists),
-        Condition::Tests(tests) => tests.iter().any(|test| !alternatives(test).is_empty()),
+        Condition::Tests(tests) => tests.iter().any(|test| has_witness(test)),
         Condition::Any(parts) => parts.iter().all(exists),
-        Condition::Predicate(predicate) => !alternatives(predicate).is_empty(),
+        Condition::Predicate(predicate) => has_witness(predicate),
         Condition::Expression(_) => false,
         Condition::Within { condition, .. } => exists(condition),
     }
 }
 
-/// The cheapest witness and its cost; `None` if there is none.
-pub(super) fn cheapest<'r>(condition: &'r Condition, statistics: &Statistics) -> Option<(u64, Witness<'r>)> {
-    match condition {
-        Condition::All(parts) => least(parts.iter().filter_map(|part| cheapest(part, statistics))),
-        Condition::Tests(tests) => least(tests.iter().filter_map(|test| cheapest_of(test, statistics))),
-        Condition::Any(parts) => {
-            let mut union = (0_u64, Witness::new());
-            for part in parts {
-                let (cost, entries) = cheapest(part, statistics)?;
-                union.0 = union.0.saturating_add(cost);
-                union.1.extend(entries);
-            }
-            Some(union)
-        }
-        Condition::Predicate(predicate) => cheapest_of(predicate, statistics),
-        Condition::Expression(_) => None,
-        Condition::Within { condition, .. } => cheapest(condition, statistics),
-    }
+fn has_witness(predicate: &Predicate) -> bool {
+    let mut found = false;
+    each_alternative(predicate, &mut |_| found = true);
+    found
 }
 
 type Costed<'r> = (u64, Witness<'r>);
 
-/// The first of the least cost.
-fn least<'r>(witnesses: impl Iterator<Item = Costed<'r>>) -> Option<Costed<'r>> {
-    witnesses.min_by_key(|(cost, _)| *cost)
+/// The cheapest witness and its cost; `None` if there is none.
+pub(super) fn cheapest<'r>(condition: &'r Condition, statistics: &Statistics) -> Option<Costed<'r>> {
+    let mut least = None;
+    cheaper(condition, statistics, &mut least);
+    least
 }
 
-fn cheapest_of<'r>(predicate: &'r Predicate, statistics: &Statistics) -> Option<Costed<'r>> {
-    let cost = |entries: &Witness<'r>| entries.iter().map(|entry| statistics.cost(entry)).fold(0, u64::saturating_add);
-    least(alternatives(predicate).into_iter().map(|entries| (cost(&entries), entries)))
+/// Replaces `least` by the cheapest witness of the condition, if that costs less: of equal ones the first stays.
+fn cheaper<'r>(condition: &'r Condition, statistics: &Statistics, least: &mut Option<Costed<'r>>) {
+    match condition {
+        Condition::All(parts) => parts.iter().for_each(|part| cheaper(part, statistics, least)),
+        Condition::Tests(tests) => tests.iter().for_each(|test| cheaper_test(test, statistics, least)),
+        Condition::Any(parts) => {
+            let mut union = (0_u64, Witness::new());
+            for part in parts {
+                let Some((cost, entries)) = cheapest(part, statistics) else { return };
+                union.0 = union.0.saturating_add(cost);
+                union.1.extend(entries);
+            }
+            if least.as_ref().is_none_or(|(cost, _)| union.0 < *cost) {
+                *least = Some(union);
+            }
+        }
+        Condition::Predicate(predicate) => cheaper_test(predicate, statistics, least),
+        Condition::Expression(_) => {}
+        Condition::Within { condition, .. } => cheaper(condition, statistics, least),
+    }
+}
+
+fn cheaper_test<'r>(predicate: &'r Predicate, statistics: &Statistics, least: &mut Option<Costed<'r>>) {
+    each_alternative(predicate, &mut |entries| {
+        let cost = entries.iter().map(|entry| statistics.cost(entry)).fold(0, u64::saturating_add);
+        if least.as_ref().is_none_or(|(known, _)| cost < *known) {
+            *least = Some((cost, entries.iter().cloned().collect()));
+        }
+    });
 }
 
 /// Calls `with` for every entry that some witness could have.
-pub(super) fn each_entry<'r>(condition: &'r Condition, with: &mut dyn FnMut(Entry<'r>)) {
+pub(super) fn each_entry<'r>(condition: &'r Condition, with: &mut impl FnMut(&Entry<'r>)) {
     match condition {
         Condition::All(parts) | Condition::Any(parts) => parts.iter().for_each(|part| each_entry(part, with)),
-        Condition::Predicate(predicate) => alternatives(predicate).into_iter().flatten().for_each(with),
-        Condition::Tests(tests) => tests.iter().flat_map(|test| alternatives(test)).flatten().for_each(with),
+        Condition::Predicate(predicate) => {
+            each_alternative(predicate, &mut |entries| entries.iter().for_each(&mut *with))
+        }
+        Condition::Tests(tests) => {
+            tests.iter().for_each(|test| each_alternative(test, &mut |entries| entries.iter().for_each(&mut *with)));
+        }
         Condition::Expression(_) => {}
         Condition::Within { condition, .. } => each_entry(condition, with),
     }
@@ -132,73 +150,82 @@ fn compared(comparison: Comparison, constant: &Value<'_>) -> Option<Range> {
     })
 }
 
-/// The witnesses of a predicate, any of which will do. None: it has no witness.
-fn alternatives(predicate: &Predicate) -> SmallVec<[Witness<'_>; 1]> {
+/// Calls `with` with each witness of a predicate, any of which will do; not at all if it has none.
+fn each_alternative<'r>(predicate: &'r Predicate, with: &mut impl FnMut(&[Entry<'r>])) {
     let field = predicate.field;
-    let one = |what| smallvec![smallvec![Entry { field, what }]];
-    let part = |part: &'_ [u8]| !part.is_empty();
+    let mut one = |what| with(&[Entry { field, what }]);
     if predicate.asked == Asked::False {
-        return if matches!(predicate.test, Test::IsTrue) { one(What::Value(&FALSE)) } else { smallvec![] };
+        if matches!(predicate.test, Test::IsTrue) {
+            one(What::Value(&FALSE));
+        }
+        return;
     }
     match &predicate.test {
         Test::Equals(value) => one(What::Value(value)),
         Test::OneOf(values) => {
-            smallvec![values.iter().map(|value| Entry { field, what: What::Value(value) }).collect()]
+            let entries = values.iter().map(|value| Entry { field, what: What::Value(value) });
+            with(&entries.collect::<Witness<'_>>());
         }
-        Test::Compares(comparison, constant) => match compared(*comparison, constant) {
-            Some(range) => one(What::Range(range)),
-            None => smallvec![],
-        },
-        Test::Between(bounds) => match (range::place(&bounds.lower), range::place(&bounds.upper)) {
-            (Some((axis, low)), Some((other, high))) if axis == other => one(What::Range(Range { axis, low, high })),
-            _ => smallvec![],
-        },
+        Test::Compares(comparison, constant) => {
+            if let Some(range) = compared(*comparison, constant) {
+                one(What::Range(range));
+            }
+        }
+        Test::Between(bounds) => {
+            if let (Some((axis, low)), Some((other, high))) = (range::place(&bounds.lower), range::place(&bounds.upper))
+                && axis == other
+            {
+                one(What::Range(Range { axis, low, high }));
+            }
+        }
         Test::Prefix { text, ignore_case } if !text.is_empty() => one(What::Start { text, folded: *ignore_case }),
         Test::Suffix { text, ignore_case } if !text.is_empty() => one(What::End { text, folded: *ignore_case }),
         Test::EqualsIgnoreCase(folded) => one(What::Folded(folded)),
-        Test::Contains(text) if part(text.as_bytes()) => one(What::Part(Cow::Borrowed(text.as_bytes()))),
+        Test::Contains(text) if !text.is_empty() => one(What::Part(Cow::Borrowed(text.as_bytes()))),
         Test::Wildcard(literals) => match &**literals {
             [only] => one(What::Text(only)),
             [first, .., last] => {
-                let start = (!first.is_empty()).then_some(What::Start { text: first, folded: false });
-                let end = (!last.is_empty()).then_some(What::End { text: last, folded: false });
-                let parts = literals.iter().map(|literal| literal.as_bytes()).filter(|literal| part(literal));
-                let parts = parts.map(|literal| What::Part(Cow::Borrowed(literal)));
-                start.into_iter().chain(end).chain(parts).map(|what| smallvec![Entry { field, what }]).collect()
+                if !first.is_empty() {
+                    one(What::Start { text: first, folded: false });
+                }
+                if !last.is_empty() {
+                    one(What::End { text: last, folded: false });
+                }
+                let parts = literals.iter().filter(|literal| !literal.is_empty());
+                parts.for_each(|part| one(What::Part(Cow::Borrowed(part.as_bytes()))));
             }
-            [] => smallvec![],
+            [] => {}
         },
-        Test::Matches(regex) => match literal::required(regex.as_str()) {
-            Some(set) => {
-                smallvec![set.into_iter().map(|part| Entry { field, what: What::Part(Cow::Owned(part)) }).collect()]
+        Test::Matches(regex) => {
+            if let Some(set) = literal::required(regex.as_str()) {
+                let entries = set.into_iter().map(|part| Entry { field, what: What::Part(Cow::Owned(part)) });
+                with(&entries.collect::<Witness<'_>>());
             }
-            None => smallvec![],
-        },
+        }
         Test::Cidr(network) => one(What::Network(network)),
         Test::IsTrue => one(What::Value(&TRUE)),
-        Test::Prefix { .. } | Test::Suffix { .. } | Test::Contains(_) | Test::Present | Test::AnythingBut(_) => {
-            smallvec![]
-        }
+        Test::Prefix { .. } | Test::Suffix { .. } | Test::Contains(_) | Test::Present | Test::AnythingBut(_) => {}
     }
 }
 
 impl Entry<'_> {
-    /// The keys that rules with this entry may share; none of a range, several of a part.
-    pub(super) fn keys(&self) -> SmallVec<[u64; 1]> {
+    /// Calls `with` with each key that rules with this entry may share; none of a range, several of a part.
+    #[inline]
+    pub(super) fn each_key(&self, mut with: impl FnMut(u64)) {
         let seed = |kind| seed(kind, self.field);
-        smallvec![match &self.what {
-            What::Value(value) => exact::key(seed(Kind::Exact), value),
-            What::Text(text) => mix_bytes(seed(Kind::Exact), text.as_bytes()),
-            What::Folded(text) => mix_bytes(seed(Kind::Folded), text.as_bytes()),
+        match &self.what {
+            What::Value(value) => with(exact::key(seed(Kind::Exact), value)),
+            What::Text(text) => with(mix_bytes(seed(Kind::Exact), text.as_bytes())),
+            What::Folded(text) => with(mix_bytes(seed(Kind::Folded), text.as_bytes())),
             What::Start { text, folded } => {
-                mix_bytes(seed(if *folded { Kind::FoldedStart } else { Kind::Start }), text.as_bytes())
+                with(mix_bytes(seed(if *folded { Kind::FoldedStart } else { Kind::Start }), text.as_bytes()));
             }
             What::End { text, folded } => {
-                mix_bytes(seed(if *folded { Kind::FoldedEnd } else { Kind::End }), text.as_bytes())
+                with(mix_bytes(seed(if *folded { Kind::FoldedEnd } else { Kind::End }), text.as_bytes()));
             }
-            What::Part(part) => return text::gram_keys(seed(Kind::Part), part).collect(),
-            What::Network(network) => network::key(seed(Kind::Network), network),
-            What::Range(_) => return SmallVec::new(),
-        }]
+            What::Part(part) => text::gram_keys(seed(Kind::Part), part).for_each(with),
+            What::Network(network) => with(network::key(seed(Kind::Network), network)),
+            What::Range(_) => {}
+        }
     }
 }
