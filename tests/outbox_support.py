@@ -10,7 +10,7 @@ from fake_core import FakeCore, deliverer, hang
 from turnout.delivery import Deliverer
 from turnout.delivery.outbox_schema import Row
 from turnout.delivery.settings import OutboxSettings
-from turnout.transports import Transport
+from turnout.transports import Slot, Transport
 
 
 def with_outbox(core: FakeCore, function: Any, path: Path, **settings: Any) -> Deliverer:
@@ -53,6 +53,13 @@ class _Noting:
 def sent_by(deliveries: Deliverer) -> list[tuple[str, str, int]]:
     """What is sent from now on: id, destination, number of the attempt."""
     sent: list[tuple[str, str, int]] = []
-    of = deliveries.transports.of
-    deliveries.transports.of = lambda destination: _Noting(of(destination), sent)  # type: ignore[method-assign]
+    take = deliveries.transports.take
+
+    def noting(destination: str) -> Slot:
+        slot = take(destination)
+        if not isinstance(slot.transport, _Noting):
+            slot.transport = _Noting(slot.transport, sent)
+        return slot
+
+    deliveries.transports.take = noting  # type: ignore[method-assign]
     return sent
