@@ -42,6 +42,8 @@ def test_ids_are_unique() -> None:
     ("fields", "field", "remedy"),
     [
         ({"priority": 10}, "message.priority", "0 (least urgent) to 9"),
+        ({"ordering_key": ""}, "message.ordering_key", "an empty text"),
+        ({"not_before": 5.0}, "message.not_before", "time zone"),
         ({"priority": True}, "message.priority", "is a bool"),
         ({"priority": "5"}, "message.priority", "is a str"),
         ({"id": ""}, "message.id", "an empty text"),
@@ -155,8 +157,37 @@ def test_a_message_without_an_id_gets_one(message: Any) -> None:
 
 
 def test_only_the_envelope_has_a_deadline() -> None:
-    assert read_envelope({"deadline": "tomorrow"}, strict=True)[2] is None
-    assert read_envelope(Message(deadline=datetime.fromtimestamp(5.0, UTC)), strict=True)[2] == 5.0
+    assert read_envelope({"deadline": "tomorrow"}, strict=True).expires is None
+    assert read_envelope(Message(deadline=datetime.fromtimestamp(5.0, UTC)), strict=True).expires == 5.0
+
+
+@pytest.mark.parametrize(
+    "time", [datetime.fromtimestamp(1e9, UTC), "2001-09-09T01:46:40Z", "2001-09-09T03:46:40+02:00", 10**9, 1e9]
+)
+def test_times_and_the_ordering_key_are_read_of_every_kind_of_message(time: Any) -> None:
+    @dataclass
+    class Timed:
+        not_before: Any
+        expires_at: Any
+        ordering_key: str = "k"
+
+    class Model(BaseModel):
+        not_before: Any
+        expires_at: Any
+        ordering_key: str = "k"
+
+    fields = {"not_before": time, "expires_at": time, "ordering_key": "k"}
+    messages: list[Any] = [fields, Timed(time, time), Model(not_before=time, expires_at=time)]
+    if not isinstance(time, datetime):
+        messages.append(json.dumps(fields).encode())
+    for message in messages:
+        assert read_envelope(message, strict=True)[2:] == (1e9, 1e9, "k")
+    when = datetime.fromtimestamp(1e9, UTC)
+    assert read_envelope(Message(not_before=when, ordering_key="k"), strict=True)[2:] == (1e9, None, "k")
+
+
+def test_an_expiry_of_0_is_one() -> None:
+    assert read_envelope({"expires_at": 0}, strict=True).expires == 0.0
 
 
 BAD = [
@@ -170,6 +201,16 @@ BAD = [
     ({"priority": 10}, "message.priority", "0 (least urgent) to 9"),
     ({"priority": -1}, "message.priority", "is -1"),
     ({"priority": 4.0}, "message.priority", "a float"),
+    ({"not_before": "tomorrow"}, "message.not_before", "RFC 3339 text such as 2030-01-31T08:00:00Z"),
+    ({"not_before": "2030-01-31"}, "message.not_before", "a str"),
+    ({"not_before": datetime.fromtimestamp(5.0)}, "message.not_before", "with a time zone"),
+    ({"expires_at": 1_700_000_000_000}, "message.expires_at", "Unix seconds"),
+    ({"expires_at": True}, "message.expires_at", "is True"),
+    ({"expires_at": float("nan")}, "message.expires_at", "is nan"),
+    ({"expires_at": -1}, "message.expires_at", "is -1"),
+    ({"ordering_key": ""}, "message.ordering_key", "an empty text"),
+    ({"ordering_key": 5}, "message.ordering_key", "1 to 1,024 characters"),
+    ({"ordering_key": "k" * 1025}, "message.ordering_key", "a text of 1025 characters"),
     ({"priority": True}, "message.priority", "a bool"),
     ({"priority": 10**30}, "message.priority", "an int"),
     ({"priority": float("nan")}, "message.priority", "a float"),
@@ -196,6 +237,6 @@ def test_what_is_no_message_is_refused_by_field_and_in_words(message: Any, field
 
 @pytest.mark.parametrize(("message", "field", "words"), BAD, ids=range(len(BAD)))
 def test_without_validation_a_new_id_and_the_middle_priority_do(message: Any, field: str, words: str) -> None:
-    name, priority, deadline = read_envelope(message, strict=False)
+    name, *others = read_envelope(message, strict=False)
     assert name
-    assert (priority, deadline) == (4, None)
+    assert others == [4, None, None, None]

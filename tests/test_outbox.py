@@ -188,7 +188,7 @@ def test_a_damaged_file_is_kept_and_what_is_gone_is_named(tmp_path: Path, seed: 
             raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
     path.write_bytes(raw)
     opened = OutboxFile(path)
-    rows = [row for row, _ in opened.rows(0, 1000, 1000)]
+    rows = [row for row, _ in opened.rows(range(1, 201)).values()]
     assert all(bodies[row.seq] == row.body and row.id == f"id-{row.seq}" for row in rows)
     missing = {f"id-{seq}" for seq in bodies} - {row.id for row in rows}
     if opened.damage is None:

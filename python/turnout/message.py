@@ -24,6 +24,11 @@ DEFAULT_PRIORITY: Final = 4
 MAX_PRIORITY: Final = 9
 """The most urgent priority; 0 is the least."""
 
+_LATEST: Final = 253_402_300_799
+"""The last second of the year 9999; times beyond it are milliseconds by mistake."""
+_LONGEST_KEY: Final = 1_024
+"""Characters of an ordering key: it stays in memory with each message."""
+
 
 class _Ids:
     """Ids that are unique across processes: 64 random bits of this process, then a count. About 0.2 µs each."""
@@ -76,6 +81,10 @@ class Message:
     """Messages of one key belong together (affinity)."""
     deadline: datetime | None = None
     """When it stops being worth delivering; with a time zone. ``performance.timeout`` may end it sooner."""
+    not_before: datetime | None = None
+    """When it is due; with a time zone. None: at once."""
+    ordering_key: str | None = None
+    """Messages of one such key are attempted one after another, in their order of acceptance."""
     principal: str | None = None
     """On whose behalf it is sent."""
     classification: str | None = None
@@ -98,10 +107,10 @@ class Message:
             if not isinstance(name, str) or not isinstance(value, str):
                 problem = f"header {name!r} is {_named(value)}; both its name and its value are text"
                 raise MessageError("message.headers", problem)
-        deadline: object = self.deadline
-        if deadline is not None and (not isinstance(deadline, datetime) or deadline.utcoffset() is None):
-            problem = f"is {_named(deadline)}; give a datetime with a time zone, such as datetime.now(UTC)"
-            raise MessageError("message.deadline", problem)
+        for name in ("deadline", "not_before"):
+            _check_time(getattr(self, name), f"message.{name}")
+        if self.ordering_key is not None:
+            read_ordering_key(self.ordering_key, "message.ordering_key")
 
     @classmethod
     def from_cloudevent(cls, event: Mapping[str, Any] | bytes | bytearray | str) -> Message:
@@ -144,10 +153,50 @@ class Message:
         )
 
 
+def _check_time(time: object, field: str) -> None:
+    if time is not None and (not isinstance(time, datetime) or time.utcoffset() is None):
+        raise MessageError(field, f"is {_named(time)}; give a datetime with a time zone, such as datetime.now(UTC)")
+
+
 def priority_error(priority: object) -> MessageError:
     """The error for a ``priority`` that is none."""
     shown = repr(priority) if type(priority) is int and -1000 < priority < 1000 else _named(priority)
     return MessageError("message.priority", f"is {shown}; give an integer from 0 (least urgent) to {MAX_PRIORITY}")
+
+
+def read_time(value: object, field: str) -> float:
+    """A time in Unix seconds: of a datetime with a zone, an RFC 3339 text, or a number of Unix seconds.
+
+    Raises:
+        MessageError: it is none, or not from 1970 to 9999; ``field`` is what it is called then.
+    """
+    time: object = value
+    if isinstance(value, str):
+        try:
+            time = datetime.fromisoformat(value)
+        except ValueError:
+            time = None
+    if isinstance(time, datetime) and time.utcoffset() is not None:
+        time = time.timestamp()
+    if isinstance(time, (int, float)) and not isinstance(time, bool) and 0 <= time <= _LATEST:
+        return float(time)
+    shown = repr(value) if isinstance(value, (int, float, datetime)) and len(repr(value)) < 100 else _named(value)
+    raise MessageError(
+        field,
+        f"is {shown}; give a datetime with a time zone, an RFC 3339 text such as 2030-01-31T08:00:00Z, or Unix seconds",
+    )
+
+
+def read_ordering_key(value: object, field: str) -> str:
+    """An ordering key.
+
+    Raises:
+        MessageError: it is no text of 1 to 1,024 characters; ``field`` is what it is called then.
+    """
+    if isinstance(value, str) and 0 < len(value) <= _LONGEST_KEY:
+        return value
+    shown = f"a text of {len(value)} characters" if isinstance(value, str) and value else _named(value)
+    raise MessageError(field, f"is {shown}; give a text of 1 to {_LONGEST_KEY:,} characters, or leave it out")
 
 
 def json_object(raw: bytes | bytearray | memoryview | str, field: str) -> dict[str, Any]:

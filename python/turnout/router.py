@@ -14,6 +14,7 @@ import logging
 import os
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ from . import _core
 from .config import HealthCheckConfig, RouterConfig, extend, load_dict, load_file
 from .config.core import core_spec
 from .config.rules import condition, place
-from .delivery import DeadLetters, Deliverer, Delivery, Ledger
+from .delivery import NO_TERMS, DeadLetters, Deliverer, Delivery, Ledger, Terms
 from .errors import ConfigError, MessageError, RuleError, TurnoutError
 from .events import MOST, EventStream, EventStreams
 from .health import Check, Health, HealthCheck, HealthChecks
@@ -49,6 +50,9 @@ def _rejoin() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_rejoin)
+
+Time: TypeAlias = datetime | str | float
+"""A datetime with a time zone, an RFC 3339 text, or Unix seconds."""
 
 CustomRule: TypeAlias = Callable[[Any], Awaitable[str | None] | str | None]
 """Takes the message; returns the id of a pool or destination, or None for no opinion. May be ``async``."""
@@ -285,10 +289,21 @@ class Router(_core.Router):
         await self.close()
 
     async def dispatch(
-        self, message: Any, *, message_id: str | None = None, on_accept: Callable[[], None] | None = None
+        self,
+        message: Any,
+        *,
+        not_before: Time | None = None,
+        expires_at: Time | None = None,
+        ordering_key: str | None = None,
+        message_id: str | None = None,
+        on_accept: Callable[[], None] | None = None,
     ) -> Delivery:
         """Accepts a message, decides, delivers, fails over; returns when it is settled.
 
+        - ``not_before``, ``expires_at``: when it is due, and when it stops being worth delivering: a datetime with a
+          time zone, an RFC 3339 text, or Unix seconds. They win over the message's fields of these names.
+        - ``ordering_key``: messages of one such key are attempted one after another in every pool, in their order of
+          acceptance. It wins over the message's field too.
         - ``message_id``: the id of a message that brings none.
         - ``on_accept``: called when it is accepted, with an outbox on disk; not where its id was brought before.
 
@@ -296,15 +311,25 @@ class Router(_core.Router):
             MessageError: it is no message; it was not accepted.
             DeliveryError: nothing can be accepted now: the router is closed, or its dead letters are full.
         """
-        return await self._deliverer.dispatch(message, message_id=message_id, on_accept=on_accept)
+        terms = _terms(not_before, expires_at, ordering_key, message_id)
+        return await self._deliverer.dispatch(message, terms, on_accept)
 
-    async def accept(self, message: Any) -> str:
+    async def accept(
+        self,
+        message: Any,
+        *,
+        not_before: Time | None = None,
+        expires_at: Time | None = None,
+        ordering_key: str | None = None,
+    ) -> str:
         """Accepts a message and returns its id; it is settled behind. Waits while ``performance.max_waiting`` wait.
+
+        ``not_before``, ``expires_at``, ``ordering_key``: as for ``dispatch``.
 
         Raises:
             MessageError, DeliveryError: as for ``dispatch``.
         """
-        return await self._deliverer.accept(message)
+        return await self._deliverer.accept(message, _terms(not_before, expires_at, ordering_key, None))
 
     async def join(self) -> None:
         """Returns when everything accepted is settled."""
@@ -505,6 +530,12 @@ def _located(config: RouterConfig, errors: Iterable[RuleError]) -> ConfigError:
     """The errors of rules, each at its place in the configuration."""
     positions = {rule.id: position for position, rule in enumerate(config.rules)}
     return ConfigError([config.problem(place(error, positions[error.rule]), str(error)) for error in errors])
+
+
+def _terms(not_before: Time | None, expires_at: Time | None, ordering_key: str | None, message_id: str | None) -> Terms:
+    if not_before is None and expires_at is None and ordering_key is None and message_id is None:
+        return NO_TERMS
+    return Terms(not_before, expires_at, ordering_key, message_id)
 
 
 def _readable(message: Any) -> Any:

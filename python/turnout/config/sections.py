@@ -281,6 +281,9 @@ class HedgeConfig(Model):
     )
 
 
+Schedule = Annotated[tuple[PositiveDuration, ...], Field(max_length=100)]
+
+
 class RetryConfig(Model):
     """How often, and how soon, a failed delivery is tried again."""
 
@@ -300,6 +303,12 @@ class RetryConfig(Model):
     )
     budget_per_second: Number = Field(
         default=10.0, ge=0, le=1_000_000, description="Further attempts allowed each second besides budget_percent."
+    )
+    schedule: Schedule = Field(
+        default=(),
+        description="Waits before further rounds of attempts, such as [5s, 5m, 30m, 2h, 5h, 10h]: when the attempts of "
+        "one round have failed for a reason that may pass, the message waits so long for the next, and becomes a dead "
+        "letter after the last. Kept by an outbox while it waits. Default: one round.",
     )
     hedge: HedgeConfig | None = Field(
         default=None,

@@ -27,7 +27,7 @@ from .health import HealthCheckConfig
 from .model import Count, Finding, Loading, Model, ModelError, Name, Names, Number, Switch
 from .placeholders import has_placeholder, resolve
 from .rate import RateLimit
-from .sections import Policy
+from .sections import Policy, Schedule
 from .source import MAX_DEPTH
 
 Clearance = Literal["public", "internal", "confidential", "restricted"]
@@ -136,6 +136,15 @@ def _path(value: object) -> object:
     return value
 
 
+class PoolRetryConfig(Model):
+    """How failed deliveries to a pool are tried again."""
+
+    schedule: Schedule = Field(
+        description="As retries.schedule. With several pools in one route: the soonest of those that failed, and a "
+        "pool whose own is used up is not tried again."
+    )
+
+
 class PoolConfig(Model):
     """Destinations under one balancing policy."""
 
@@ -158,6 +167,9 @@ class PoolConfig(Model):
         default=None,
         description="Messages that may wait for the pool, for a destination or for another attempt; one more becomes "
         "a dead letter, queue_full. Default: with other pools, as many as performance.max_waiting has room left for.",
+    )
+    retries: PoolRetryConfig | None = Field(
+        default=None, description="What is different for this pool of what retries at the top says."
     )
     destinations: Annotated[
         tuple[Annotated[PoolMember, BeforeValidator(_member, Name | PoolMember)], ...], Field(min_length=1)

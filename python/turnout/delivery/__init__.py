@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .acceptance import NO_TERMS, Terms
 from .dead_letters import DeadLetters
 from .deliverer import Deliverer
 from .ledger import Ledger
@@ -9,6 +10,6 @@ from .records import Attempt, Branch, DeadLetter, Delivery, Reason, Status
 from .settings import DeliverySettings
 
 __all__ = [
-    "Attempt", "Branch", "DeadLetter", "DeadLetters", "Deliverer", "Delivery", "DeliverySettings", "Ledger", "Reason",
-    "Status",
+    "NO_TERMS", "Attempt", "Branch", "DeadLetter", "DeadLetters", "Deliverer", "Delivery", "DeliverySettings", "Ledger",
+    "Reason", "Status", "Terms",
 ]  # fmt: skip

@@ -162,7 +162,7 @@ class Attempts:
         settings = self._settings
         if run.job.resumed and self.journal is not None:
             await self.journal.begin(run)
-        if settings.hedge_share and settings.failover:
+        if settings.hedge_share and settings.failover and run.job.ordering is None:
             return await self._hedging.attempt(run, lease, number, settings)
         return (await self.sender.send(run.job, lease, number, run.attempts.append, limit=settings.attempt_timeout),)
 

@@ -29,19 +29,22 @@ from typing import TYPE_CHECKING, Any, Final
 from .._core import Histogram
 from ..errors import ConfigError, DeliveryError, MessageError, NoRouteError
 from ..transports import Transports
-from .acceptance import Acceptance
+from .acceptance import NO_TERMS, Acceptance, Terms
 from .attempts import Attempts
 from .dead_letters import DeadLetters
 from .jobs import Job
 from .lanes import Lanes
 from .ledger import Counts, Ledger
 from .outbox import Outbox
+from .outbox_file import Listed
 from .outbox_schema import Request
 from .records import DeadLetter, Delivery
 from .requests import Requests
+from .revival import Revival
 from .runners import Decide, Runners
 from .settings import DeliverySettings
 from .unsettled import Unsettled
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from ..config import RouterConfig
@@ -85,10 +88,14 @@ class Deliverer:
             self.dead_letters.on_take = outbox.taken
         self._unsettled = unsettled = Unsettled(counts, self.dead_letters, self._room, outbox)
         self._runners = Runners(core, settings, self._turns, self._attempts, unsettled, outbox, decide)
-        self._acceptance = Acceptance(
-            settings, self._room, self._turns, unsettled, self.dead_letters, self._attempts.budget, counts, outbox
+        self._acceptance = acceptance = Acceptance(
+            settings, self._room, unsettled, self.dead_letters, self._attempts.budget, outbox
         )
-        self._resuming: asyncio.Task[None] | None = None
+        begin = self._runners.begin
+        self._revival = Revival(self._room, acceptance, unsettled, outbox, begin)
+        self._waiting = Waiting(settings, self._room, unsettled, outbox, self._revival.add, begin)
+        self._runners.waiting = self._waiting
+        unsettled.on_end = self._waiting.left
         self._open = outbox is None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -100,8 +107,10 @@ class Deliverer:
                 used.
         """
         self._use_loop(asyncio.get_running_loop())
+        found: list[Listed] = []
         if self._outbox is not None and not self._open:
-            self.dead_letters.replace(await asyncio.to_thread(self._outbox.open))
+            letters, found = await asyncio.to_thread(self._outbox.open)
+            self.dead_letters.replace(letters)
         try:
             self.transports.open()
         except BaseException:
@@ -112,15 +121,16 @@ class Deliverer:
         self._acceptance.accepting = True
         if self._outbox is not None and not self._open:
             self._open = True
-            self._resuming = asyncio.create_task(self._acceptance.resume(self._outbox))
+            self._unsettled.found(len(found))
+            self._waiting.found(found, self._outbox.settings.max_age)
             self._outbox.listen(self._pass_on)
 
     async def dispatch(
-        self, message: object, *, message_id: str | None = None, on_accept: Callable[[], None] | None = None
+        self, message: object, terms: Terms = NO_TERMS, on_accept: Callable[[], None] | None = None
     ) -> Delivery:
         """Accepts, delivers and settles a message; says what became of it, whether it was delivered or not.
 
-        - ``message_id``: the id of a message that brings none; None for a new one.
+        - ``terms``: what is to be known of the message besides.
         - ``on_accept``: called when it is accepted, and with an outbox on disk; not for one that was brought before.
 
         If the calling task is cancelled after acceptance, the message becomes a dead letter (``cancelled``), unless
@@ -131,7 +141,7 @@ class Deliverer:
             MessageError: it is not a message; nothing was accepted.
             DeliveryError: nothing is accepted now: kind ``closed``, ``dead_letters_full`` or ``wrong_loop``.
         """
-        job = self._read(message, message_id)
+        job = self._read(message, terms)
         if self._outbox is not None and self._outbox.knows(job.id):
             settled = await self._repeated(job)
             if settled is not None:
@@ -139,7 +149,7 @@ class Deliverer:
         await self._enter(job)
         return await self._runners.attend(job, on_accept)
 
-    async def accept(self, message: object) -> str:
+    async def accept(self, message: object, terms: Terms = NO_TERMS) -> str:
         """Accepts a message, to be delivered in the background, and returns its id.
 
         Returns as soon as the message has room in memory, and with an outbox when it is on disk; waits for room where
@@ -149,7 +159,7 @@ class Deliverer:
         Raises:
             MessageError, DeliveryError: as :meth:`dispatch`.
         """
-        job = self._read(message)
+        job = self._read(message, terms)
         if self._outbox is not None and self._outbox.knows(job.id):
             settled = await self._repeated(job)
             if settled is not None:
@@ -157,13 +167,11 @@ class Deliverer:
                 self._outbox.want(job.id)
                 return job.id
         await self._enter(job)
-        self._turns.queue(job.priority, job.number, job)
+        self._runners.begin(job)
         return job.id
 
     async def join(self) -> None:
         """Returns when everything accepted is settled, what was left over in the outbox included."""
-        if self._resuming is not None:
-            await asyncio.wait([self._resuming])
         await self._unsettled.join()
 
     async def close(self, drain: float = 30.0) -> None:
@@ -177,14 +185,17 @@ class Deliverer:
         await self.dead_letters.left()
         if self._requests is not None:
             await self._requests.ended()
+        for job in await self._revival.close():
+            self._unsettled.give_up(job, "closed", "the router was closed before its turn came")
+        self._waiting.close(drain)
         if not await self._joined(drain):
             self._attempts.limits.stop()
+            self._waiting.give_up()
             for job in self._turns.clear():
                 self._unsettled.give_up(job, "closed", "the router was closed before its turn came")
             if not await self._joined(_GRACE):
                 self._unsettled.give_up_all("closed", "the router was closed; its attempt goes on and may take effect")
-        if self._resuming is not None:
-            await asyncio.wait([self._resuming])
+        self._waiting.forget()
         await self.transports.close()
         if self._outbox is not None:
             await self._outbox.close()
@@ -193,7 +204,7 @@ class Deliverer:
     @property
     def ledger(self) -> Ledger:
         """The account of all messages, as of now."""
-        return self._counts.ledger(len(self._unsettled), self._attempts.in_flight)
+        return self._counts.ledger(len(self._unsettled), self._waiting.resting.delayed, self._attempts.in_flight)
 
     def check(self, settings: RouterConfig | DeliverySettings) -> None:
         """Whether the settings can be taken over while running.
@@ -211,12 +222,13 @@ class Deliverer:
         self.check(settings)
         if self._outbox is not None and settings.outbox is not None:
             self._outbox.settings = settings.outbox
-        self.settings = self._attempts.settings = self._runners.settings = self._acceptance.settings = settings
+        self.settings = self._attempts.settings = self._runners.settings = settings
+        self._acceptance.settings = self._waiting.settings = settings
         self.dead_letters.max_kept = settings.max_kept
         self._turns.resize(settings.concurrency)
         self._room.resize(settings.concurrency + settings.max_waiting)
 
-    def _read(self, message: object, message_id: str | None = None) -> Job:
+    def _read(self, message: object, terms: Terms) -> Job:
         """A job for the message, not accepted yet."""
         loop = asyncio.get_running_loop()
         try:
@@ -224,7 +236,7 @@ class Deliverer:
                 self._use_loop(loop)
             if not self._open:
                 raise DeliveryError("closed", "the router has not started, and so its outbox is not open")
-            return self._acceptance.read(message, message_id)
+            return self._acceptance.read(message, terms)
         except (MessageError, DeliveryError):
             self._counts.refused += 1
             raise
@@ -238,7 +250,7 @@ class Deliverer:
                 raise ConfigError(str(error)) from None
         job = self._again(letter, to)
         await self._enter(job)
-        self._turns.queue(job.priority, job.number, job)
+        self._runners.begin(job)
 
     def _again(self, letter: DeadLetter, to: str | None) -> Job:
         if not self._open:
@@ -260,6 +272,7 @@ class Deliverer:
         """Accepts the message."""
         try:
             await self._acceptance.enter(job)
+            self._waiting.entered(job)
         except (MessageError, DeliveryError):
             self._counts.refused += 1
             raise

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .outbox_schema import BranchRow
 from .records import Attempt, Branch, Delivery, Reason, Status
 
 if TYPE_CHECKING:
     from .._core import Plan
-    from .outbox_schema import BranchRow
 
 
 class Redrive(NamedTuple):
@@ -40,20 +40,31 @@ class Job(Turn):
     """A message from its acceptance to its end. Its turn is that of the branch which its own task attends to."""
 
     __slots__ = (
+        "accepted",
+        "body_crc",
+        "changed",
         "deadline",
         "delivery",
         "detail",
+        "due",
+        "ends",
         "entering",
         "expires",
+        "has_room",
         "id",
+        "in_memory_only",
         "known",
         "letter",
         "message",
+        "not_before",
         "noted",
+        "ordering",
+        "past",
         "plan",
         "reason",
         "redrive",
         "resumed",
+        "round",
         "runs",
         "seq",
         "size",
@@ -64,14 +75,43 @@ class Job(Turn):
         "wanted",
     )  # fmt: skip
 
-    def __init__(self, name: str, message: object, priority: int, number: int, expires: float | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        message: object,
+        priority: int,
+        number: int,
+        expires: float | None = None,
+        not_before: float | None = None,
+        ordering: str | None = None,
+    ) -> None:
         super().__init__(priority, number)
         self.id = name
         self.message = message
         self.expires = expires
         """The message's own deadline, in Unix seconds."""
+        self.ends = float("inf") if expires is None else expires
+        """When it expires, by its own deadline or by its age."""
+        self.not_before = not_before
+        """When it is due, or its next round of attempts is, in Unix seconds; None: at once."""
+        self.ordering = ordering
+        """Its ordering key, if it has one."""
+        self.round = 0
+        """Rounds of attempts that it has behind it."""
+        self.past: dict[str, Branch] = {}
+        """What became of its branches in earlier rounds, by their keys."""
+        self.has_room = False
+        """Whether it holds a place in memory."""
+        self.in_memory_only = False
+        """Whether the disk would not take what happened to it, so that it must not leave memory."""
+        self.changed: asyncio.Future[None] | None = None
+        """Set while its task waits for branches to end or to begin."""
         self.seq = 0
         """Its number in the outbox; 0 without one."""
+        self.body_crc = 0
+        """Of it in the outbox."""
+        self.accepted = 0.0
+        """When it was accepted, in Unix seconds."""
         self.tried = 0
         """Attempts made before it was redriven."""
         self.took: frozenset[str] = frozenset()
@@ -96,6 +136,8 @@ class Job(Turn):
         """Whether somebody brought it meanwhile who does not wait: nobody's cancellation gives it up."""
         self.started = 0.0
         """When it was accepted, in the loop's time; 0 until then."""
+        self.due = 0.0
+        """When it could first be attempted, in the loop's time: its latency counts from here."""
         self.deadline = 0.0
         """When its time is up, in the loop's time."""
         self.plan: Plan | None = None
@@ -128,9 +170,28 @@ class Job(Turn):
         return missing
 
     @property
+    def order(self) -> int:
+        """Grows with acceptance."""
+        return self.seq or self.number
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a task waits for its end."""
+        return any(not waiter.done() for waiter in self.waiters)
+
+    @property
     def is_wanted(self) -> bool:
         """Whether somebody else than the task that attends to it relies on it."""
-        return self.wanted or any(not waiter.done() for waiter in self.waiters)
+        return self.wanted or self.is_awaited
+
+    def put_by(self) -> None:
+        """Ends a round: what became of its branches is the past, and the next round plans anew."""
+        for run in self.runs:
+            run.status = run.status or "kept"  # one that did not begin
+            self.past[run.branch_key] = run.branch()
+        self.known = {**self.known, **{run.branch_key: run.numbers() for run in self.runs}}
+        self.runs.clear()
+        self.plan, self.reason, self.detail = None, None, ""
 
     def reopen(self) -> None:
         """What was cancelled of it may be made again."""
@@ -182,11 +243,27 @@ class Run:
             self.tried, self.earlier, self.crashed = known.tried + known.begun, known.earlier, known.begun > 0
             if known.took:
                 self.status, self.pool = "delivered", self.pools[0]
+        if job.past and (past := job.past.get(self.branch_key)) is not None:
+            self.attempts = list(past.attempts)
+            if past.status != "kept":  # it has ended; the others of the message have not
+                self.status, self.reason, self.detail, self.value = past.status, past.reason, past.detail, past.value
+                self.pool, self.destination = past.pool, past.destination
 
     @property
     def branch_key(self) -> str:
         """What the branch is called in the outbox: its pool, empty with mode ``first``."""
         return "" if self.index is None else self.pools[0]
+
+    def numbers(self) -> BranchRow:
+        """What the outbox notes of its attempts."""
+        job = self.job
+        took = int(self.status == "delivered")
+        return BranchRow(job.seq, self.branch_key, 0, self.tried, self.earlier, 0, took, None)
+
+    def later(self) -> None:
+        """It failed in this round, and is made again in the next."""
+        self.status, self.reason, self.detail, self.exclude = "kept", None, None, ()
+        self.earlier, self.tried = self.earlier + self.tried, 0
 
     def delivered(self, pool: str, destination: str, value: object) -> None:
         """Ends it: the destination took the message."""

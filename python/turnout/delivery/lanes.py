@@ -40,6 +40,11 @@ class Lanes(Generic[Queued]):
         self._gone = 0  # cancelled waiters still in the heap
 
     @property
+    def size(self) -> int:
+        """Places in all."""
+        return self._size
+
+    @property
     def free(self) -> int:
         """Places that nobody has."""
         return self._free

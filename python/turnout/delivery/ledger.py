@@ -25,6 +25,8 @@ class Ledger(Report):
     """Their time ran out; kept among the dead letters all the same."""
     waiting: int
     """Accepted and not settled yet: waiting for their turn, for a destination, or under way."""
+    delayed: int
+    """Those of them that wait for a time: they are not due yet, or their next round of attempts is not."""
     kept: int
     """Left in the outbox when the router was closed, for the next start."""
     repeated: int
@@ -74,7 +76,7 @@ class Counts:
         self.reasons: dict[str, int] = {}
         self.latency = latency
 
-    def ledger(self, waiting: int, in_flight: int) -> Ledger:
+    def ledger(self, waiting: int, delayed: int, in_flight: int) -> Ledger:
         """The account as of now."""
         p50, p95, p99 = (self._milliseconds(q) for q in (0.5, 0.95, 0.99))
         return Ledger(
@@ -83,6 +85,7 @@ class Counts:
             dead_lettered=self.dead_lettered,
             expired=self.expired,
             waiting=waiting,
+            delayed=delayed,
             kept=self.kept,
             repeated=self.repeated,
             in_flight=in_flight,

@@ -23,24 +23,21 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
 
 from ..errors import ConfigError, DeliveryError, MessageError
+from .clock import clock
 from .jobs import Job, Run
-from .outbox_codec import decode_letter, encode, encode_letter
-from .outbox_file import Batch, OutboxFile
-from .outbox_rows import decode_redrive, rows_of
+from .outbox_codec import decode_branch, decode_letter, encode, encode_branch, encode_letter
+from .outbox_file import Batch, Listed, OutboxFile
+from .outbox_rows import decode_redrive, rows_of, target_of
 from .outbox_salvage import Damage
-from .outbox_schema import RUN_BITS, BranchRow, Request, Row
+from .outbox_schema import RUN_BITS, BranchRow, Request, Row, head_crc
 from .outbox_writer import Writer, full
 from .records import DeadLetter, Delivery, Status
 from .settings import OutboxSettings
-
-_PAGE: Final = 256
-"""Messages read at a time when starting."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,16 +53,16 @@ class Outbox:
         """Number of this run of the router; it goes up with every :meth:`open`."""
         self._ids: dict[str, Job | None] = {}
         self._count = self._bytes = 0
-        self._known: dict[str, tuple[int, float]] = {}
+        self._known: dict[str, tuple[int, float]] = {}  # number, and when it was delivered, in steady time
         self._runs: Mapping[int, bool] = {}
-        self._last = 0
         self._next = self._next_letter = self._next_known = 1
         self._file: OutboxFile | None = None
         self._writer: Writer | None = None
         self._unwritten = Batch()
 
-    def open(self) -> list[tuple[int, DeadLetter]]:
-        """Opens the file; the dead letters in it, with their numbers. Blocks while the file is checked.
+    def open(self) -> tuple[list[tuple[int, DeadLetter]], list[Listed]]:
+        """Opens the file; the dead letters in it, with their numbers, and the unsettled messages. Blocks while the file
+        is checked.
 
         Raises:
             ConfigError: see :class:`OutboxFile`.
@@ -83,35 +80,41 @@ class Outbox:
             file.close()
             raise ConfigError(f"outbox {file.path}: cannot be used: {error}") from error
         self.run = max(self.run, *self._runs) + 1
-        self._ids = {name: None for _, name, _ in found}
-        self._count, self._bytes = len(found), sum(size for *_, size in found)
-        self._known = {name: (number, at) for number, name, at in known}
-        self._last, self._next = (self.run << RUN_BITS) - 1, self.run << RUN_BITS
+        self._ids = {one.id: None for one in found}
+        self._count, self._bytes = len(found), sum(one.size for one in found)
+        now, steady = clock.now(), clock.steady()
+        self._known = {name: (number, steady - max(0.0, now - at)) for number, name, at in known}
+        self._next = self.run << RUN_BITS
         # Above those that requests speak of too, or they would mean another letter.
         self._next_letter = max([last_asked, *(number for number, _ in letters)]) + 1
         self._next_known = max([number for number, _, _ in known], default=0) + 1
         batch, self._unwritten = self._unwritten, Batch()
         batch.runs[self.run] = False
         self._file, self._writer = file, Writer(file, batch)
-        return letters
+        return letters, found
 
-    def left_over(self, after: int) -> list[tuple[Row, dict[str, BranchRow]]]:
-        """The next messages of earlier runs, numbered above ``after``, with their branches; none when all were read.
-        Blocks for the disk.
+    def read(self, numbers: Iterable[int]) -> dict[int, tuple[Row, dict[str, BranchRow]]]:
+        """Messages that are on disk only, by their numbers, with their branches. Blocks for the disk.
 
         Raises:
             sqlite3.Error: they cannot be read; they stay in the file.
         """
-        return [] if self._file is None else self._file.rows(after, self._last, _PAGE)
+        return {} if self._file is None else self._file.rows(numbers)
 
     def resumed(self, job: Job, row: Row, branches: dict[str, BranchRow]) -> None:
         """The job stands for this row from now on."""
-        job.seq, job.size, job.resumed = row.seq, len(row.body), True
-        job.known = branches
+        accepted_in = row.seq >> RUN_BITS
+        job.seq, job.size, job.body_crc, job.accepted = row.seq, len(row.body), zlib.crc32(row.body), row.accepted
+        job.round, job.resumed, job.noted, job.known = row.round, accepted_in != self.run, bool(branches), branches
+        job.ends = min(job.ends, row.accepted + self.settings.max_age)
+        for pool, branch in branches.items():
+            if branch.record is not None:
+                job.past[pool] = decode_branch(branch.record)
         if row.target is not None:
             job.redrive = decode_redrive(row.target)
-        accepted_in = row.seq >> RUN_BITS
-        if not self._runs.get(accepted_in, False):  # an attempt in the run that accepted it leaves no trace
+        due = row.not_before is None or row.not_before <= clock.now()
+        if job.resumed and due and not self._runs.get(accepted_in, False):
+            # An attempt in the run that accepted it leaves no trace.
             for pool in branches.keys() | {""}:
                 before = branches.get(pool) or BranchRow(row.seq, pool, accepted_in, 0, 0, 0, 0, None)
                 if before.run == accepted_in:
@@ -153,7 +156,7 @@ class Outbox:
         if job.id in self._ids:
             first = self._ids[job.id]
             if first is None:
-                detail = "it is in the outbox from an earlier run, and its turn has not come"
+                detail = "it is in the outbox, and its turn has not come"
                 settled.set_result(_delivery(job, "kept", detail))
             else:
                 first.waiters.append(settled)
@@ -169,7 +172,7 @@ class Outbox:
     def delivered_before(self, name: str) -> bool:
         """Whether a message of that id was delivered within the window."""
         found = self._known.get(name)
-        return found is not None and time.time() - found[1] < self.settings.window
+        return found is not None and clock.steady() - found[1] < self.settings.window
 
     # -- changes
 
@@ -185,7 +188,7 @@ class Outbox:
         writer = self._writer
         if writer is None:
             raise DeliveryError("closed", "the outbox is closed")
-        job.seq, job.size = self._next, len(body)
+        job.seq, job.size, job.body_crc, job.accepted = self._next, len(body), zlib.crc32(body), clock.now()
         self._next += 1
         self._count += 1
         self._bytes += job.size
@@ -241,6 +244,37 @@ class Outbox:
         except DeliveryError as error:
             _log.warning("message %s: attempted without a note in the outbox: %s", run.job.id, error)
 
+    async def rest(self, job: Job) -> bool:
+        """Writes where a message stands between two rounds; whether it is on disk when this returns."""
+        writer = self._writer
+        if writer is None:
+            return False
+        crc = head_crc(
+            job.body_crc, job.seq, job.id, job.priority, job.accepted, job.expires, job.not_before, job.ordering,
+            target_of(job), job.round,
+        )  # fmt: skip
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        job.noted = job.noted or bool(job.past)
+        with writer.changed:
+            writer.batch.moved.append((job.not_before, job.round, crc, job.seq))
+            for pool, past in job.past.items():
+                known = job.known[pool]
+                earlier = known.earlier + job.tried
+                row = known._replace(seq=job.seq, run=self.run, earlier=earlier, record=encode_branch(past))
+                writer.batch.branches[job.seq, pool] = row
+            writer.noting.append(written)
+            writer.changed.notify()
+        try:
+            await written
+        except DeliveryError as error:
+            _log.warning("message %s: waits for its next round in memory: %s", job.id, error)
+            return False
+        return True
+
+    def put_down(self, job: Job) -> None:
+        """The message is on disk only from now on."""
+        self._ids[job.id] = None
+
     def tried(self, run: Run) -> None:
         """An attempt failed."""
         self._note(branch=self._branch(run))
@@ -272,7 +306,7 @@ class Outbox:
         self.let_go(job)
         kept = [(self._next_letter + place, encode_letter(letter)) for place, letter in enumerate(letters)]
         self._next_letter += len(kept)
-        forgotten, now = 0, time.time()
+        forgotten, now = 0, clock.steady()
         remembers = delivered and self.settings.window > 0
         if remembers:
             self._known.pop(job.id, None)
@@ -288,7 +322,7 @@ class Outbox:
             batch.ended.append((job.seq,))
             batch.dead.extend(kept)
             if remembers:
-                batch.known.append((number, job.id, now))
+                batch.known.append((number, job.id, clock.now()))
             batch.forgotten = max(batch.forgotten, forgotten)
             writer.changed.notify()
         return [number for number, _ in kept]

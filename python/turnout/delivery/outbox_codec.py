@@ -23,7 +23,8 @@ _MAPPING: Final = b"j"
 _RAW: Final = b"r"
 _ENVELOPE: Final = b"m"
 _BYTES: Final = "turnout:base64"
-"""The key that stands for bytes; JSON has none."""
+_TIME: Final = "turnout:datetime"
+"""The keys that stand for bytes and times; JSON has neither."""
 
 
 def encode(message: object) -> bytes:
@@ -37,7 +38,8 @@ def encode(message: object) -> bytes:
     if isinstance(message, Message):
         fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
         fields["headers"] = dict(message.headers)
-        fields["deadline"] = None if message.deadline is None else message.deadline.isoformat()
+        for name in ("deadline", "not_before"):
+            fields[name] = None if fields[name] is None else fields[name].isoformat()
         return _ENVELOPE + _dumped(fields)
     if hasattr(type(message), "__pydantic_fields__"):
         return _MAPPING + _dumped(message.model_dump(mode="json"))  # type: ignore[attr-defined]
@@ -53,8 +55,12 @@ def decode(body: bytes) -> Any:
         return rest
     value = json.loads(rest, object_hook=_undo)
     if kind == _ENVELOPE:
-        value["deadline"] = None if value["deadline"] is None else datetime.fromisoformat(value["deadline"])
-        return Message(**value)
+        names = {field.name for field in dataclasses.fields(Message)}
+        fields = {name: field for name, field in value.items() if name in names}
+        for name in ("deadline", "not_before"):
+            if fields.get(name) is not None:
+                fields[name] = datetime.fromisoformat(fields[name])
+        return Message(**fields)
     return value
 
 
@@ -84,6 +90,23 @@ def decode_letter(body: bytes) -> DeadLetter:
         for branch in record.get("branches") or ()
     )
     return _known(DeadLetter, record)
+
+
+def encode_branch(branch: Branch) -> bytes:
+    """What became of a message in a branch so far. The transport's answer is left out."""
+    return json.dumps(dataclasses.asdict(dataclasses.replace(branch, value=None)), default=str).encode()
+
+
+def decode_branch(body: bytes) -> Branch:
+    """What :func:`encode_branch` wrote, in this version or another.
+
+    Raises:
+        ValueError: it is no such thing.
+    """
+    record = json.loads(body)
+    if not isinstance(record, dict):
+        raise ValueError("no record of a branch")
+    return _known(Branch, {**record, "attempts": _all(Attempt, record.get("attempts"))})
 
 
 _NOTHING: Final[dict[str, Any]] = {
@@ -116,10 +139,17 @@ def _dumped(value: object) -> bytes:
 def _default(value: object) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {_BYTES: base64.b64encode(value).decode()}
+    if isinstance(value, datetime):
+        return {_TIME: value.isoformat()}
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"a value of type {type(value).__name__}")
 
 
 def _undo(found: dict[str, Any]) -> Any:
-    return base64.b64decode(found[_BYTES]) if found.keys() == {_BYTES} else found
+    if len(found) == 1:
+        if isinstance(time := found.get(_TIME), str):
+            return datetime.fromisoformat(time)
+        if _BYTES in found:
+            return base64.b64decode(found[_BYTES])
+    return found

@@ -17,9 +17,9 @@ import logging
 import sqlite3
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..errors import ConfigError
 from .outbox_lock import SHARED, FileLock
@@ -60,18 +60,36 @@ _BUSY: Final = 10.0
 
 _OLD_RUNS: Final = "DELETE FROM run WHERE number < (SELECT coalesce(min(seq) >> ?, ?) FROM message)"
 
+_MESSAGE: Final = f"SELECT {COLUMNS['message']} FROM message WHERE seq = ?"  # noqa: S608 - our own names
+_BRANCHES: Final = f"SELECT {COLUMNS['branch']} FROM branch WHERE seq = ?"  # noqa: S608
+
+
+class Listed(NamedTuple):
+    """What there is to know of an unsettled message before it is read. Times in Unix seconds."""
+
+    seq: int
+    id: str
+    priority: int
+    accepted: float
+    expires: float | None
+    not_before: float | None
+    ordering: str | None
+    size: int
+
 
 class Batch:
     """Changes that are written together. Additions come first, so that a message may be added and ended in one."""
 
     __slots__ = (
-        "added", "answered", "branches", "dead", "ended", "forgotten", "known", "redriven", "runs", "taken",
+        "added", "answered", "branches", "dead", "ended", "forgotten", "known", "moved", "redriven", "runs", "taken",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.added: list[Row] = []
         self.branches: dict[tuple[int, str], BranchRow] = {}
         """By message and pool; only the last state of each counts."""
+        self.moved: list[tuple[float | None, int, int, int]] = []
+        """Of messages whose next round is later: when, how many they have had, checksum and number."""
         self.ended: list[tuple[int]] = []
         self.dead: list[tuple[int, bytes]] = []
         self.known: list[tuple[int, str, float]] = []
@@ -88,15 +106,15 @@ class Batch:
 
     def __bool__(self) -> bool:
         return bool(
-            self.added or self.branches or self.ended or self.dead or self.known or self.taken or self.redriven
-            or self.answered or self.runs or self.forgotten
+            self.added or self.branches or self.moved or self.ended or self.dead or self.known or self.taken
+            or self.redriven or self.answered or self.runs or self.forgotten
         )  # fmt: skip
 
     def put_back(self, older: Batch) -> None:
         """Takes over the changes of an older batch that could not be written, but for its additions."""
         self.branches = {**older.branches, **self.branches}
         self.runs = {**older.runs, **self.runs}
-        for name in ("ended", "dead", "known", "taken", "answered"):
+        for name in ("moved", "ended", "dead", "known", "taken", "answered"):
             setattr(self, name, getattr(older, name) + getattr(self, name))
         self.forgotten = max(older.forgotten, self.forgotten)
 
@@ -131,22 +149,23 @@ class OutboxFile:
             self._lock.close()
             raise
 
-    def rows(self, after: int, last: int, limit: int) -> list[tuple[Row, dict[str, BranchRow]]]:
-        """Unsettled messages numbered above ``after`` and up to ``last``, in order, with their branches by pool."""
-        query = f"SELECT {COLUMNS['message']} FROM message WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"  # noqa: S608
-        branches: dict[int, dict[str, BranchRow]] = {}
+    def rows(self, numbers: Iterable[int]) -> dict[int, tuple[Row, dict[str, BranchRow]]]:
+        """Unsettled messages by their numbers, with their branches by pool; those of the numbers that are there."""
+        found: dict[int, tuple[Row, dict[str, BranchRow]]] = {}
         with self._mutex:
-            found = [Row._make(row[:-1]) for row in self._db.execute(query, (after, last, limit))]
-            if found:
-                query = f"SELECT {COLUMNS['branch']} FROM branch WHERE seq BETWEEN ? AND ?"  # noqa: S608
-                for row in self._db.execute(query, (found[0].seq, found[-1].seq)):
+            for number in numbers:
+                for row in self._db.execute(_MESSAGE, (number,)):
+                    found[number] = Row._make(row[:-1]), {}
+                for row in self._db.execute(_BRANCHES, (number,)):
                     branch = BranchRow._make(row[:-1])
-                    branches.setdefault(branch.seq, {})[branch.pool] = branch
-        return [(row, branches.get(row.seq, {})) for row in found]
+                    if number in found:
+                        found[number][1][branch.pool] = branch
+        return found
 
-    def unsettled(self) -> list[tuple[int, str, int]]:
-        """Number, id and size in bytes of each unsettled message."""
-        return self._db.execute("SELECT seq, id, length(body) FROM message ORDER BY seq").fetchall()
+    def unsettled(self) -> list[Listed]:
+        """Each unsettled message, in order of acceptance."""
+        query = "SELECT seq, id, priority, accepted, expires, not_before, ordering, length(body) FROM message"
+        return [Listed._make(row) for row in self._db.execute(f"{query} ORDER BY seq")]
 
     def dead(self) -> list[tuple[int, bytes]]:
         """Number and content of each dead letter, the oldest first."""
@@ -195,6 +214,7 @@ class OutboxFile:
         try:
             db.executemany(ADD, map(row_values, batch.added))
             db.executemany(BRANCH, map(branch_values, batch.branches.values()))
+            db.executemany("UPDATE message SET not_before = ?, round = ?, crc = ? WHERE seq = ?", batch.moved)
             db.executemany("DELETE FROM message WHERE seq = ?", batch.ended)
             db.executemany("DELETE FROM branch WHERE seq = ?", batch.ended)
             db.executemany(DEAD, [(number, body, zlib.crc32(body)) for number, body in batch.dead])

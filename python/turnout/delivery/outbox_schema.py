@@ -135,8 +135,14 @@ def branch_values(row: BranchRow) -> tuple[Any, ...]:
 def row_crc(row: tuple[Any, ...]) -> int:
     """Of the columns of a message but its checksum; they may be damaged."""
     seq, name, priority, accepted, expires, not_before, ordering, target, rounds, body = row[:10]
+    return head_crc(zlib.crc32(body), seq, name, priority, accepted, expires, not_before, ordering, target, rounds)
+
+
+def head_crc(body_crc: int, *columns: Any) -> int:
+    """The same, where of the body only its checksum is known."""
+    seq, name, priority, accepted, expires, not_before, ordering, target, rounds = columns
     words = f"{seq} {name} {priority} {accepted!r} {expires!r} {not_before!r} {ordering!r} {target!r} {rounds}"
-    return zlib.crc32(body, zlib.crc32(words.encode()))
+    return zlib.crc32(words.encode(), body_crc)
 
 
 def branch_crc(row: tuple[Any, ...]) -> int:

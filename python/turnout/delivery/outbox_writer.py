@@ -77,6 +77,7 @@ class Writer:
             _tell(adding, None if refused is None else full(f"it cannot be written: {refused}"))
             _tell(noting, None if problem is None else full(f"it cannot be written: {problem}"))
             if problem is None:
+                del batch, adding, noting  # not kept while there is nothing to write
                 continue
             if problem != logged:
                 _log.error("outbox %s: ends of messages cannot be written, and wait in memory: %s", file.path, problem)

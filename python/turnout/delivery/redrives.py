@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .admission import read_envelope
+from .clock import clock
 from .jobs import Job, Redrive
 from .records import DeadLetter
 
@@ -13,6 +14,7 @@ def redriven(letter: DeadLetter, to: str | None, number: int) -> Job:
     ``to``: a pool or destination; None: the pool of a partial letter, else routing says, less the pools that have it.
     """
     job = Job(letter.id, letter.message, letter.priority, number, expiry_of(letter))
+    job.accepted = clock.now()
     job.redrive, job.took, job.tried, job.letter = redrive_of(letter, to), took_of(letter), letter.tried, letter.number
     return job
 
@@ -30,4 +32,4 @@ def took_of(letter: DeadLetter) -> frozenset[str]:
 
 def expiry_of(letter: DeadLetter) -> float | None:
     """The message's own deadline, in Unix seconds."""
-    return read_envelope(letter.message, strict=False)[2]
+    return read_envelope(letter.message, strict=False).expires

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import AccessDeniedError, ConfigError, MessageError, NoRouteError
 from .attempts import Attempts
+from .clock import clock
 from .failures import stopped_by, text_of
 from .jobs import Job, Run, Turn
 from .lanes import Lanes
@@ -22,6 +23,7 @@ from .outbox import Outbox
 from .records import Delivery, Reason
 from .settings import DeliverySettings
 from .unsettled import Unsettled
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from .._core import Plan
@@ -35,6 +37,9 @@ _SLICE: Final = 0.001
 _REASONS: Final[dict[type[Exception], Reason]] = {
     NoRouteError: "no_route", MessageError: "unreadable", AccessDeniedError: "access_denied",
 }  # fmt: skip
+
+_LATER: Final = frozenset({"attempts", "budget", "deadline", "no_destination", "overloaded", "queue_full"})
+"""Reasons for which a further round may help."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +68,13 @@ class Runners:
         self._unsettled = unsettled
         self._outbox = outbox
         self._decide = decide
+        self.waiting: Waiting
+        """Set by the deliverer: where messages wait that may not begin yet."""
+
+    @property
+    def _schedules(self) -> bool:
+        """Whether messages may have further rounds."""
+        return self.settings.schedules
 
     def start_one(self) -> None:
         """Starts a task that owns the place it was started for; see :meth:`Lanes.queue`."""
@@ -101,44 +113,142 @@ class Runners:
                 await asyncio.sleep(0)
                 since = loop.time()
 
+    def begin(self, job: Job) -> None:
+        """Takes over a message that is in memory, to deliver it behind, now or when it may begin."""
+        if self.waiting.began(job):
+            self._turns.queue(job.priority, job.number, job)
+
     async def attend(self, job: Job, on_accept: Callable[[], None] | None) -> Delivery:
         """Delivers a message that was accepted just now, in the calling task, and settles it; also when the task is
         cancelled, unless somebody else wants the message: then a runner goes on with it."""
+        waiter: asyncio.Future[Delivery] | None = None
+        ours = True
         try:
             if on_accept is not None:
                 on_accept()
+            if job.not_before is not None or job.ordering is not None or self._schedules:
+                # It may leave the lanes, and comes back with a runner.
+                waiter = asyncio.get_running_loop().create_future()
+                job.waiters.append(waiter)
+            if not self.waiting.began(job):
+                ours = False
+                return await _end_of(waiter)
             if self._turns.try_take():
                 job.held = True
             else:
                 await self._attempts.take(job, job.deadline)  # if its time is up before, delivery ends with that
-            return await self._deliver(job)
+            delivery = await self._deliver(job)
+            if delivery is None:
+                self._attempts.give_back(job)
+                ours = False
+                delivery = await _end_of(waiter)
+            return delivery
         except BaseException as error:
-            self._stopped(job, error)
+            if waiter is not None:
+                waiter.cancel()
+            if ours or (job.order in self.waiting.resting and not job.is_wanted):
+                self._stopped(job, error)
             raise
         finally:
-            self._attempts.give_back(job)
+            if ours:
+                self._attempts.give_back(job)
 
     def _stopped(self, job: Job, error: BaseException) -> None:
         """The task that attended to the message was stopped."""
-        if isinstance(error, asyncio.CancelledError) and job.delivery is None and job.is_wanted:
+        if job.delivery is None and isinstance(error, asyncio.CancelledError) and job.is_wanted:
             self._attempts.give_back(job)
             job.reopen()
             self._turns.queue(job.priority, job.number, job)
         else:
             self._unsettled.give_up(job, *stopped_by(error))
 
-    async def _deliver(self, job: Job) -> Delivery:
-        """Decides and attempts, entered holding the job's turn, and settles."""
+    async def _deliver(self, job: Job) -> Delivery | None:
+        """Decides and attempts, entered holding the job's turn, and settles; None if it waits for others of its key or
+        for its next round instead."""
         plan = await self._planned(job) if job.plan is None else job.plan
         if plan is not None:
             if not job.runs:
                 job.begin(plan)
-            if plan.mode == "all":
+                self.waiting.decided(job)
+            if job.ordering is not None:
+                await self._deliver_in_order(job)
+            elif plan.mode == "all":
                 await self._deliver_to_all(job)
             else:
                 (run,) = job.runs
                 await self._attempts.run(run)
+            if any(run.status is None for run in job.runs):
+                self.waiting.stands(job)
+                return None
+        if self._schedules and self._next_round(job):
+            self._attempts.give_back(job)
+            if self._outbox is not None:
+                job.in_memory_only = not await self._outbox.rest(job)
+            if job.delivery is None:
+                self.waiting.again(job)
+            return None
         return self._unsettled.settle(job)
+
+    def _next_round(self, job: Job) -> bool:
+        """Whether there is another round of attempts for the message later; then it is put by for that."""
+        stays = self._outbox is not None or not self.waiting.closing
+        if self._attempts.limits.stopped or job.delivery is not None or not stays:
+            return False
+        delays = [delay for run in job.runs if (delay := self._delay_of(run)) is not None]
+        if not job.runs and job.reason in _LATER:
+            delays = list(self.settings.schedule[job.round : job.round + 1])
+        if not delays:
+            return False
+        until = clock.now() + min(delays)
+        if until >= job.ends:
+            return False
+        for run in job.runs:
+            if self._delay_of(run) is not None:
+                run.later()
+        job.put_by()
+        job.round, job.not_before = job.round + 1, until
+        return True
+
+    def _delay_of(self, run: Run) -> float | None:
+        """Seconds until the branch is attempted again in another round; None if it has ended."""
+        if run.reason not in _LATER:
+            return None
+        schedule = self.settings.schedule_of(run.pools[0])
+        return schedule[run.job.round] if run.job.round < len(schedule) else None
+
+    async def _deliver_in_order(self, job: Job) -> None:
+        """Attempts all branches in which no message of the same key stands before this one, and those that become so
+        meanwhile; returns when all these have ended. No hedge begins beside an attempt of such a message."""
+        own = job.held
+        tasks: dict[asyncio.Task[None], Run] = {}
+        begun: set[Run] = set()
+        try:
+            while True:
+                for run in [run for run in job.runs if run.status is None and run not in begun]:
+                    if not self.waiting.may_attempt(run) or (tasks and not self.settings.parallel):
+                        continue
+                    begun.add(run)
+                    if own and len(job.runs) == 1:
+                        await self._branch(run, self._attempts.run(run))
+                        return
+                    run.turn = Turn(job.priority, job.number)
+                    tasks[asyncio.create_task(self._branch(run, self._attempts.run_in_turn(run)))] = run
+                self._attempts.give_back(job)
+                if not tasks:
+                    return
+                job.changed = asyncio.get_running_loop().create_future()
+                done, _ = await asyncio.wait([*tasks, job.changed], return_when=asyncio.FIRST_COMPLETED)
+                for task in [task for task in tasks if task in done]:
+                    del tasks[task]
+                    task.result()
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+            raise
+        finally:
+            job.changed = None
 
     async def _planned(self, job: Job) -> Plan | None:
         """The plan for the message, which has pools; None if the job failed instead."""
@@ -214,5 +324,14 @@ class Runners:
     async def _branch(self, run: Run, attempts: Coroutine[Any, Any, None]) -> None:
         """Makes the attempts of a branch; a delivered one is not made again by another start."""
         await attempts
-        if self._outbox is not None and run.status == "delivered":
+        if self._outbox is not None and run.status == "delivered" and run.index is not None:
             self._outbox.took(run)
+        if run.job.ordering is not None and self._delay_of(run) is None:
+            self.waiting.ended(run)
+
+
+async def _end_of(waiter: asyncio.Future[Delivery] | None) -> Delivery:
+    """How a message ended that has left its task."""
+    if waiter is None:
+        raise RuntimeError("a message rests that nothing was said to make it rest")
+    return await waiter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -62,10 +62,23 @@ class DeliverySettings:
     max_kept: int = 100_000
     """Dead letters kept; when there are as many, nothing new is accepted. 0: they are counted and not kept."""
 
+    schedule: Sequence[float] = ()
+    """Seconds to wait before each further round of attempts."""
+    pool_schedules: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """The same of pools that have their own."""
     outbox: OutboxSettings | None = None
     """None: what is accepted is in memory only."""
     custom_rules: bool = True
     """Whether the stage of that name is configured; else deciding never has to await."""
+
+    @property
+    def schedules(self) -> bool:
+        """Whether any message may have further rounds."""
+        return bool(self.schedule or self.pool_schedules)
+
+    def schedule_of(self, pool: str) -> Sequence[float]:
+        """Seconds to wait before each further round for a pool."""
+        return self.pool_schedules.get(pool, self.schedule)
 
     @classmethod
     def of(cls, config: RouterConfig | DeliverySettings) -> DeliverySettings:
@@ -92,6 +105,10 @@ class DeliverySettings:
             },
             failover=config.failover_mode == "automatic",
             wait_for_recovery=config.failover.on_exhausted != "raise",
+            schedule=retries.schedule,
+            pool_schedules={
+                name: pool.retries.schedule for name, pool in config.pools.items() if pool.retries is not None
+            },
             max_kept=config.dead_letters.max_kept,
             outbox=None if outbox is None else OutboxSettings(**outbox.model_dump()),
             custom_rules="custom_rules" in config.routing.routing_rules,

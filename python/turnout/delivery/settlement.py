@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Collection
 
+from .clock import clock
 from .jobs import Job, Run
 from .records import DeadLetter, Delivery, Reason, Status
 
@@ -33,9 +33,16 @@ def _ended(job: Job, elapsed: float) -> Delivery:
         )  # fmt: skip
     if plan is None or not runs:
         status: Status = "expired" if job.reason == "deadline" else "dead_lettered"
-        return Delivery(
-            job.id, status, rule, stage, None, None, (), job.reason or "internal", job.detail, None, elapsed
-        )
+        reason = job.reason or "internal"
+        past = [
+            dataclasses.replace(branch, status=status, reason=reason, detail=job.detail)
+            if branch.status == "kept"
+            else branch
+            for branch in job.past.values()
+        ]
+        attempts = tuple(attempt for branch in past for attempt in branch.attempts)
+        branches = tuple(past) if "" not in job.past else ()
+        return Delivery(job.id, status, rule, stage, None, None, attempts, reason, job.detail, None, elapsed, branches)
     took = [run for run in runs if run.status == "delivered"]
     attempts = tuple(attempt for run in runs for attempt in run.attempts)
     branches = tuple(run.branch() for run in runs)
@@ -55,7 +62,7 @@ def _ended(job: Job, elapsed: float) -> Delivery:
 
 def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
     """The dead letters of a message: one if it was not delivered, else one for each branch of it that failed."""
-    at = time.time()
+    at = clock.now()
     if delivery.status == "kept":
         return []
     redriven, lost_branch = (0, None) if job.redrive is None else (job.redrive.times, job.redrive.branch)
@@ -108,6 +115,8 @@ def letters_of(job: Job, delivery: Delivery) -> list[DeadLetter]:
 def _tried(job: Job, runs: Collection[Run]) -> int:
     """Attempts in all, of the branch that had most."""
     numbers = (attempt.number for run in runs for attempt in run.attempts)
+    if not runs:  # it was put by, or there was no plan
+        return job.tried + max([0, *(known.earlier + known.tried for known in job.known.values())])
     return job.tried + max([0, *(run.earlier + run.tried for run in runs), *numbers])
 
 

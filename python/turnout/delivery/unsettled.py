@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
+from .clock import clock
 from .dead_letters import DeadLetters
 from .jobs import Job
 from .lanes import Lanes
@@ -17,21 +19,51 @@ class Unsettled:
     """The unsettled messages of one deliverer. Of one event loop; not for threads."""
 
     def __init__(self, counts: Counts, dead_letters: DeadLetters, room: Lanes[Job], outbox: Outbox | None) -> None:
-        """``room``: of which each message holds a place until it is settled."""
+        """``room``: of which a message in memory holds a place."""
+        self.on_end: Callable[[Job], None] | None = None
+        """Told of each message that was settled."""
         self._counts = counts
         self._dead_letters = dead_letters
         self._room = room
         self._outbox = outbox
         self._jobs: dict[int, Job] = {}
+        self._on_disk = 0
         self._joining: list[asyncio.Future[None]] = []
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._jobs) + self._on_disk
 
     def add(self, job: Job) -> None:
         """The message was accepted."""
         self._counts.accepted += 1
         self._jobs[job.number] = job
+
+    def found(self, count: int) -> None:
+        """So many messages of earlier runs are on disk: they are accepted anew."""
+        self._counts.accepted += count
+        self._on_disk += count
+
+    def put_down(self, job: Job) -> None:
+        """The message is on disk only from now on."""
+        del self._jobs[job.number]
+        self._on_disk += 1
+
+    def take_up(self, job: Job) -> None:
+        """A message that was on disk only is in memory."""
+        self._on_disk -= 1
+        self._jobs[job.number] = job
+        job.started = asyncio.get_running_loop().time() - max(0.0, clock.now() - job.accepted)
+
+    def vanished(self) -> None:
+        """A message that was on disk only is not there any more: it counts as lost."""
+        self._on_disk -= 1
+        self._joined()
+
+    def keep(self) -> None:
+        """What is on disk only is for the next start."""
+        self._counts.kept += self._on_disk
+        self._on_disk = 0
+        self._joined()
 
     def give_up(self, job: Job, reason: Reason, detail: str) -> None:
         """Settles the message as it stands; what has not ended of it has failed. No effect if it is settled."""
@@ -40,7 +72,7 @@ class Unsettled:
             self.settle(job)
 
     def give_up_all(self, reason: Reason, detail: str) -> None:
-        """As :meth:`give_up`, of every message."""
+        """As :meth:`give_up`, of every message in memory."""
         for job in list(self._jobs.values()):
             self.give_up(job, reason, detail)
 
@@ -48,16 +80,17 @@ class Unsettled:
         """Accounts for a message whose delivery has ended, once; says how it ended."""
         if job.delivery is not None:  # given up at close, while an attempt went on
             return job.delivery
-        elapsed = asyncio.get_running_loop().time() - job.started
-        delivery = job.delivery = delivery_of(job, elapsed, outbox=self._outbox is not None)
+        now = asyncio.get_running_loop().time()
+        delivery = job.delivery = delivery_of(job, now - job.started, outbox=self._outbox is not None)
         letters = letters_of(job, delivery) if delivery.status != "delivered" or delivery.branches else []
-        job.runs.clear()  # runs know their job: a cycle, which the garbage collector would have to find
         del self._jobs[job.number]
-        self._room.release()
+        if job.has_room:
+            job.has_room = False
+            self._room.release()
         counts = self._counts
         if delivery.status == "delivered":
             counts.delivered += 1
-            counts.latency.record(elapsed)
+            counts.latency.record(now - job.due)
         elif delivery.status == "expired":
             counts.expired += 1
         elif delivery.status == "kept":
@@ -65,11 +98,11 @@ class Unsettled:
         else:
             counts.dead_lettered += 1
         self._keep(job, delivery, letters)
+        if self.on_end is not None:
+            self.on_end(job)
+        job.runs.clear()  # runs know their job: a cycle, which the garbage collector would have to find
         if not self._jobs:
-            joining, self._joining = self._joining, []
-            for done in joining:
-                if not done.done():
-                    done.set_result(None)
+            self._joined()
         return delivery
 
     def _keep(self, job: Job, delivery: Delivery, letters: list[DeadLetter]) -> None:
@@ -88,7 +121,14 @@ class Unsettled:
 
     async def join(self) -> None:
         """Returns when everything is settled."""
-        while self._jobs:
+        while self:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._joining.append(done)
             await done
+
+    def _joined(self) -> None:
+        if not self:
+            joining, self._joining = self._joining, []
+            for done in joining:
+                if not done.done():
+                    done.set_result(None)
