@@ -272,3 +272,98 @@ def test_a_home_directory_and_a_double_slash_are_understood(tmp_path: Path, monk
     transports = Transports({"a": "spool:~/out", "b": f"spool://{tmp_path}/out"})
     assert transports.of("a").path == tmp_path / "out" / "a.jsonl"  # type: ignore[attr-defined]
     assert transports.of("b").path == tmp_path / "out" / "b.jsonl"  # type: ignore[attr-defined]
+
+
+# Callables that take many messages at once
+
+
+async def test_a_function_with_batch_gets_what_came_while_it_was_at_work() -> None:
+    groups: list[list[Any]] = []
+
+    async def function(messages: list[Any], destination: str, *, deadline: float) -> list[Any]:
+        groups.append(messages)
+        assert deadline == 7.0
+        await asyncio.sleep(0.01)
+        return [f"{destination}:{message}" for message in messages]
+
+    transport = calling(function, batch=4)
+    sends = [transport.send(number, "d", message_id=str(number), attempt=1, deadline=7.0) for number in range(10)]
+    assert await asyncio.gather(*sends) == [f"d:{number}" for number in range(10)]
+    assert groups == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    await transport.close()
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+async def test_of_a_group_each_message_has_its_own_end(kind: str) -> None:
+    refused = DeliveryError("odd", retryable=False)
+
+    def plain(messages: list[int], destination: str) -> list[Any]:
+        if 9 in messages:
+            raise ConnectionError("down")
+        return [refused if message % 2 else message for message in messages]
+
+    async def function(messages: list[int], destination: str) -> list[Any]:
+        return plain(messages, destination)
+
+    transport = calling(function if kind == "async" else plain, batch=4)
+    found = await asyncio.gather(*(send(transport, number) for number in range(4)), return_exceptions=True)
+    assert found == [0, refused, 2, refused]
+    found = await asyncio.gather(*(send(transport, number) for number in (8, 9)), return_exceptions=True)
+    assert [type(each) for each in found] == [ConnectionError] * 2
+    await transport.close()
+
+
+@pytest.mark.parametrize("answer", [[], [1], "ab", 5])
+async def test_an_answer_that_is_not_one_a_message_fails_all_in_words(answer: Any) -> None:
+    transport = calling(lambda messages, destination: answer, batch=4)
+    found = await asyncio.gather(*(send(transport, number) for number in range(2)), return_exceptions=True)
+    assert all(isinstance(each, DeliveryError) and each.kind == "bad_answer" and each.retryable for each in found)
+    assert "return None, or one answer each" in str(found[0])
+
+
+async def test_none_delivers_all_of_a_group() -> None:
+    transport = calling(lambda messages, destination: None, batch=4)
+    assert await asyncio.gather(*(send(transport, number) for number in range(9))) == [None] * 9
+
+
+async def test_a_call_for_a_group_ends_when_nobody_waits_for_it_and_the_next_goes_on() -> None:
+    ended: list[Any] = []
+
+    async def function(messages: list[Any], destination: str) -> None:
+        if "hang" in messages:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.append(messages)
+
+    transport = calling(function, batch=2)
+    hanging = [asyncio.create_task(send(transport, "hang")) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    next_one = asyncio.create_task(send(transport, "go"))
+    hanging[0].cancel()
+    await asyncio.sleep(0.01)
+    assert not ended, "one still waits"
+    hanging[1].cancel()
+    assert await asyncio.wait_for(next_one, 1.0) is None
+    assert ended == [["hang", "hang"]]
+    await transport.close()
+
+
+async def test_a_call_that_is_cancelled_by_itself_is_a_failure_and_no_delivery() -> None:
+    async def function(messages: list[Any], destination: str) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(DeliveryError, match="CancelledError"):
+        await asyncio.wait_for(send(calling(function, batch=2)), 1.0)
+
+
+async def test_a_function_may_be_exchanged_for_one_of_another_kind() -> None:
+    transports = Transports({"d": "callable:fn"})
+    transports.register("fn", lambda messages, destination: ["many"] * len(messages), batch=8)
+    assert await send(transports.of("d")) == "many"
+    transports.register("fn", lambda message, destination: "one")
+    assert await send(transports.of("d")) == "one"
+    transports.register("fn", lambda messages, destination: ["more"] * len(messages), batch=1)
+    assert await send(transports.of("d")) == "more"
+    with pytest.raises(ConfigError, match="batch is 0"):
+        transports.register("fn", print, batch=0)

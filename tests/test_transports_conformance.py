@@ -69,6 +69,22 @@ async def test_the_spool_conforms(check: Check, tmp_path: Path) -> None:
     await check(SpoolCase(tmp_path))
 
 
+class BatchCase(CallableCase):
+    def transport(self) -> Transport:
+        transports = Transports({"d": "callable:fn"})
+        transports.register("fn", self._take_all, batch=50)
+        return transports.of("d")
+
+    async def _take_all(self, messages: list[dict[str, Any]], destination: str) -> list[Any]:
+        taken = [self._take(message, destination) for message in messages]
+        return await asyncio.gather(*taken, return_exceptions=True)
+
+
+@pytest.mark.parametrize("check", checks_for(BatchCase), ids=str)
+async def test_callables_that_take_many_conform(check: Check, tmp_path: Path) -> None:
+    await check(BatchCase(tmp_path))
+
+
 @pytest.mark.parametrize("check", checks_for(CallableCase), ids=str)
 async def test_callables_conform(check: Check, tmp_path: Path) -> None:
     await check(CallableCase(tmp_path))

@@ -161,17 +161,23 @@ class Router(_core.Router):
         self._deliverer.reconfigure(loaded)
         return generation
 
-    def transport(self, name: str, function: Function, *, threads: int = DEFAULT_THREADS) -> None:
+    def transport(
+        self, name: str, function: Function, *, threads: int = DEFAULT_THREADS, batch: int | None = None
+    ) -> None:
         """Makes ``function(message, destination)`` what ``callable:<name>`` destinations call.
 
         An ``async`` function is awaited; any other runs in a thread, so that it cannot hold up the event loop.
-        What it returns is ``Delivery.value``; what it raises is a failed attempt. ``threads``: how many calls of a
-        function that is not ``async`` may run at once.
+        What it returns is ``Delivery.value``; what it raises is a failed attempt. One with a parameter ``deadline`` is
+        told when the attempt's time is up, in Unix seconds.
+
+        - ``threads``: how many calls of a function that is not ``async`` may run at once.
+        - ``batch``: it takes a list of up to so many messages, those that came while it was at work on the last, and
+          returns None or a list of one answer each; an exception among them is that message's failure.
 
         Raises:
             ConfigError: it is not callable.
         """
-        self._transports.register(name, function, threads=threads)
+        self._transports.register(name, function, threads=threads, batch=batch)
 
     # Custom rules
 

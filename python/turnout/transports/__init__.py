@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from ..config.channels import FreeOptions, add_scheme
 from ..errors import ConfigError, Problem
 from .base import Target, Transport
+from .batching import Batches
 from .callable import DEFAULT_THREADS, CallableTransport, Function, Registered
 from .lifetime import Slot, Slots
 from .spool import SpoolTransport
@@ -25,6 +26,7 @@ from .spool import SpoolTransport
 __all__ = [
     "DEFAULT_THREADS",
     "SCHEMES",
+    "Batches",
     "CallableTransport",
     "Function",
     "Slot",
@@ -49,15 +51,18 @@ class Transports:
         self._current: dict[str, Slot] = {}
         self._slots = Slots()
 
-    def register(self, name: str, function: Function, *, threads: int = DEFAULT_THREADS) -> None:
+    def register(
+        self, name: str, function: Function, *, threads: int = DEFAULT_THREADS, batch: int | None = None
+    ) -> None:
         """Makes ``function`` what ``callable:<name>`` calls, in place of any before it.
 
-        ``threads``: how many calls may run at once if the function is not ``async``.
+        - ``threads``: how many calls may run at once if the function is not ``async``.
+        - ``batch``: how many messages it takes at once, at most; None: it takes one. See :data:`Function`.
 
         Raises:
             ConfigError: it is not callable.
         """
-        registered = Registered(name, function, threads)
+        registered = Registered(name, function, threads, batch)
         before = self.functions.get(name)
         self.functions[name] = registered
         if before is not None:

@@ -44,6 +44,7 @@ class Transport(Protocol):
     - ``DeliveryError(kind)`` and any other exception: this attempt failed; another one may be made. A destination that
       refuses everything, such as one with a wrong password, is of this class: another may take the message.
 
+    A channel that takes many messages at once has them grouped by :class:`turnout.transports.Batches`.
     ``turnout.testing.conformance`` checks a transport of one's own against all that is said here;
     :func:`turnout.transports.register` gives it its scheme.
     """

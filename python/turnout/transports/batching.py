@@ -7,8 +7,10 @@ that is cancelled before its group is taken is left out; later, it may take effe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
+
+from ..errors import DeliveryError
 
 T = TypeVar("T")
 
@@ -17,15 +19,22 @@ class Batches(Generic[T]):
     """Writes items in groups, in the order they came. Of one event loop; not for threads."""
 
     def __init__(
-        self, write: Callable[[list[T]], Awaitable[Sequence[object]]], *, limit: int | None = None, at_once: int = 1
+        self,
+        write: Callable[[list[T]], Coroutine[Any, Any, Sequence[object]]],
+        *,
+        limit: int | None = None,
+        at_once: int = 1,
+        abandon: bool = False,
     ) -> None:
         """``write`` gives one result an item, in order; one that is an exception is raised to who added that item, and
         one that ``write`` raises, to all. ``limit``: items in a group at most. ``at_once``: groups that may be under
-        way together; more than one keeps no order between groups."""
+        way together; more than one keeps no order between groups. ``abandon``: whether the writing of a group is
+        cancelled when nobody waits for it any more, as where it has no time limit of its own."""
         self._write = write
         self._limit = limit
         self._waiting: list[tuple[T, asyncio.Future[object]]] = []
         self._at_once = at_once
+        self._abandon = abandon
         self._writers: set[asyncio.Task[None]] = set()
 
     async def add(self, item: T) -> object:
@@ -56,7 +65,8 @@ class Batches(Generic[T]):
     async def _write_group(self, group: list[tuple[T, asyncio.Future[object]]]) -> None:
         results: Sequence[object]
         try:
-            results = await self._write([item for item, _ in group])
+            writing = self._write([item for item, _ in group])
+            results = await (_while_waited_for(writing, group) if self._abandon else writing)
         except Exception as error:  # noqa: BLE001 - it is raised to everybody who waits for this group
             results = [error] * len(group)
         for (_, written), result in zip(group, results, strict=True):
@@ -66,3 +76,29 @@ class Batches(Generic[T]):
                 written.set_exception(result)
             else:
                 written.set_result(result)
+
+
+async def _while_waited_for(
+    writing: Coroutine[Any, Any, Sequence[object]], group: list[tuple[T, asyncio.Future[object]]]
+) -> Sequence[object]:
+    """What ``writing`` returns, while somebody waits for the group; then it is cancelled, and nobody is told."""
+    task = asyncio.ensure_future(writing)
+    waiting = len(group)
+
+    def gone(_: asyncio.Future[object]) -> None:
+        nonlocal waiting
+        waiting -= 1
+        if not waiting:
+            task.cancel()
+
+    for _, written in group:
+        written.add_done_callback(gone)
+    try:
+        await asyncio.wait([task])
+    except BaseException:
+        task.cancel()
+        raise
+    if task.cancelled():
+        # Nobody is told; or what the group waited for was cancelled, while others wait for the group.
+        return [DeliveryError("CancelledError", "the call ended by its cancellation")] * len(group)
+    return task.result()

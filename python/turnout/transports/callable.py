@@ -12,16 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from ..errors import ConfigError, DeliveryError
+from .batching import Batches
 
 Function = Callable[..., Any]
 """What ``router.transport`` takes: ``fn(message, destination)``, ``destination`` being the id. Sync or async. One with
-a parameter ``deadline`` is given that too, by name: when the attempt's time is up, in Unix seconds."""
+a parameter ``deadline`` is given that too, by name: when the attempt's time is up, in Unix seconds.
+
+With ``batch`` it takes at once what is sent while its last call is under way, ``fn(messages, destination)``, and
+answers None, or a list with one answer a message, in order; an exception among them is the failure of its message, and
+one that it raises, of all. The deadline is the latest of theirs."""
 
 DEFAULT_THREADS: Final = 32
 """Threads of one plain function: enough to overlap blocking I/O, few enough not to matter in memory."""
@@ -30,15 +36,19 @@ DEFAULT_THREADS: Final = 32
 class Registered:
     """A function under its name, and the threads it runs in if it is not ``async``."""
 
-    __slots__ = ("_executor", "function", "is_async", "name", "threads", "wants_deadline")
+    __slots__ = ("_executor", "batch", "function", "is_async", "name", "threads", "wants_deadline")
 
-    def __init__(self, name: str, function: Function, threads: int = DEFAULT_THREADS) -> None:
+    def __init__(self, name: str, function: Function, threads: int = DEFAULT_THREADS, batch: int | None = None) -> None:
+        """``batch``: messages that it takes at once, at most; None: one by one."""
         given: object = function  # whatever it is said to be
         if not callable(given):
             kind = type(given).__name__
             raise ConfigError(f"transport {name!r}: {kind} is not callable; give a function fn(message, destination)")
         if threads < 1:
             raise ConfigError(f"transport {name!r}: threads is {threads}; at least 1 is needed")
+        if batch is not None and batch < 1:
+            raise ConfigError(f"transport {name!r}: batch is {batch}; at least 1 is needed, or None")
+        self.batch = batch
         self.name = name
         self.function = function
         self.threads = threads
@@ -83,14 +93,19 @@ class Registered:
 
 
 class CallableTransport:
-    """Hands messages to the function registered under one name. The function is looked up at each attempt."""
+    """Hands messages to the function registered under one name. The function is looked up at each attempt.
 
-    __slots__ = ("_functions", "_name")
+    With ``batch`` a call at a time is under way for a destination, so that groups fill and keep the order of messages.
+    """
+
+    __slots__ = ("_batches", "_functions", "_grouped", "_name")
 
     def __init__(self, functions: Mapping[str, Registered], name: str) -> None:
         """``functions`` is shared with the registry, so that a function may also be given later, or exchanged."""
         self._functions = functions
         self._name = name
+        self._grouped: Registered | None = None
+        self._batches: Batches[tuple[object, str, float | None]] | None = None
 
     def open(self) -> None:
         """See :meth:`Transport.open`."""
@@ -111,10 +126,17 @@ class CallableTransport:
         registered = self._functions.get(self._name)
         if registered is None:
             raise DeliveryError("no_transport", self._unknown(), retryable=False)
-        return await registered.call(message, destination, deadline)
+        if registered.batch is None:
+            return await registered.call(message, destination, deadline)
+        if registered is not self._grouped or self._batches is None:
+            write = functools.partial(_call_with_all, registered)
+            self._grouped, self._batches = registered, Batches(write, limit=registered.batch, abandon=True)
+        return await self._batches.add((message, destination, deadline))
 
     async def close(self) -> None:
-        """Nothing to give back: the registry owns the functions and their threads."""
+        """Ends what was begun with groups. The registry owns the functions and their threads."""
+        if self._batches is not None:
+            await self._batches.close()
 
     def _unknown(self) -> str:
         known = ", ".join(sorted(self._functions)) or "none"
@@ -122,6 +144,22 @@ class CallableTransport:
             f"no function is registered as {self._name!r} (registered: {known}); "
             f"call router.transport({self._name!r}, fn) before the router starts"
         )
+
+
+async def _call_with_all(registered: Registered, group: list[tuple[object, str, float | None]]) -> Sequence[object]:
+    """One answer a message of the group."""
+    deadlines = [deadline for _, _, deadline in group if deadline is not None]
+    latest = max(deadlines) if len(deadlines) == len(group) else None
+    answers = await registered.call([message for message, _, _ in group], group[0][1], latest)
+    if answers is None:
+        return [None] * len(group)
+    if not isinstance(answers, (list, tuple)) or len(answers) != len(group):
+        kind = f"{len(answers)} answers" if isinstance(answers, (list, tuple)) else type(answers).__name__
+        said = (
+            f"transport {registered.name!r} answered {len(group)} messages by {kind}; return None, or one answer each"
+        )
+        raise DeliveryError("bad_answer", said)
+    return answers
 
 
 def _has_parameter(function: Callable[..., Any], name: str) -> bool:
