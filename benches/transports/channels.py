@@ -63,7 +63,8 @@ async def ours(stack: AsyncExitStack, url: str, **options: Any) -> Ways:
     await stack.enter_async_context(hub)
 
     async def through(number: int) -> None:
-        await transport.send(MESSAGE, "d", message_id=f"{time.time()}-{number}", attempt=1)
+        now = time.time()
+        await transport.send(MESSAGE, "d", message_id=f"{now}-{number}", attempt=1, deadline=now + 5.0)
 
     async def dispatched(number: int) -> None:
         delivery = await hub.dispatch(MESSAGE)

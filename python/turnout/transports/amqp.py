@@ -28,7 +28,7 @@ from aio_pika.exceptions import DeliveryError as NotTakenError
 from ..config.channels import AmqpOptions
 from ..errors import ConfigError, DeliveryError
 from ..security import client_context
-from .base import Target
+from .base import Target, limit_of
 from .connection import Connection, describe
 from .encoding import body_of, header_id
 
@@ -98,7 +98,9 @@ class AmqpTransport:
         )
         async with self._connection.use() as made:
             try:
-                async with asyncio.timeout(options.timeout):  # the client's own would cost a task a message
+                async with asyncio.timeout(
+                    limit_of(options.timeout, deadline)
+                ):  # the client's own would cost a task a message
                     await made[2].publish(publishing, options.routing_key, mandatory=True)
             except TimeoutError:
                 raise DeliveryError("timeout", f"no confirm within {options.timeout:g} s") from None

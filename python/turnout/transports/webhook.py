@@ -21,10 +21,11 @@ from yarl import URL
 from ..config.channels import WebhookOptions
 from ..errors import ConfigError, DeliveryError
 from ..security import AddressGuard, ForbiddenAddressError, Signer, client_context, connection_problem
-from .base import Target
+from .base import Target, limit_of
 from .encoding import body_of, header_id
 from .webhook_answer import WebhookAnswer, refusal, utilisation
 
+_UNLIMITED: Final = aiohttp.ClientTimeout(total=None)
 _TIME_LEFT: Final = "x-envoy-expected-rq-timeout-ms"
 
 
@@ -35,7 +36,7 @@ class WebhookTransport:
         """Raises ConfigError: the secret is no signing key, or the file of certificates cannot be read."""
         options = target.options if isinstance(target.options, WebhookOptions) else WebhookOptions()
         self._options = options
-        self._url = _checked(target.url)
+        self._url = URL(_checked(target.url))
         self._signer = Signer(target.secret) if target.secret else None
         self._tls = client_context(options.ca_file)
         # A proxy resolves names itself, so what is connected to here is the proxy, which the configuration names.
@@ -79,7 +80,7 @@ class WebhookTransport:
         if task is not None:
             self._sending.add(task)
         try:
-            return await self._post(body, headers)
+            return await self._post(body, headers, is_limited=limit_of(self._options.timeout, deadline) is None)
         except TimeoutError:
             raise DeliveryError("timeout", f"no answer within {self._options.timeout:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -97,9 +98,15 @@ class WebhookTransport:
         if session is not None:
             await session.close()
 
-    async def _post(self, body: bytes, headers: dict[str, str]) -> WebhookAnswer:
+    async def _post(self, body: bytes, headers: dict[str, str], *, is_limited: bool) -> WebhookAnswer:
+        """``is_limited``: it is cancelled before its own time limit."""
         request = self._open_session().post(
-            self._url, data=body, headers=headers, allow_redirects=False, proxy=self._options.proxy
+            self._url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            proxy=self._options.proxy,
+            timeout=_UNLIMITED if is_limited else self._timeout,
         )
         async with request as answer:
             limit = self._options.max_response
