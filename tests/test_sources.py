@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from cli_support import files, ledger, process
+from servers import free_port
 from turnout import Router
 from turnout.errors import ConfigError, DeliveryError
 from turnout.sources import Bridged, Incoming, Source, source
@@ -168,3 +170,27 @@ def test_options_come_from_the_url_and_from_keywords() -> None:
     one = source("redis://host/0?stream=s&group=12&prefetch=7&nack_delay=2m", claim_after="90s")
     assert isinstance(one, Source)
     assert (one.name, one.nack_delay) == ("redis stream s, group 12", 120.0)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:{}/0?stream=s&group=g",
+        "nats://127.0.0.1:{}?stream=s&consumer=c&timeout=500ms",
+        "amqp://127.0.0.1:{}/?queue=q",
+        "kafka://127.0.0.1:{}?topic=t&group=g",
+    ],
+    ids=lambda url: url.partition(":")[0],
+)
+def test_a_broker_that_is_down_is_told_once_waited_for_and_keeps_no_signal_waiting(tmp_path: Path, url: str) -> None:
+    with process("run", *files(tmp_path), "-q", "--source", url.format(free_port())) as running:
+        assert running.stderr is not None
+        told = []
+        while not any("waits for the" in line for line in told):
+            told.append(running.stderr.readline())
+            assert told[-1], told
+        running.terminate()
+        out, rest = running.communicate(timeout=60)
+    assert running.returncode == 0, rest
+    assert ledger(out)["lost"] == 0
+    assert "waits for the" not in rest

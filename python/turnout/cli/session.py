@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..delivery import Delivery
-from ..errors import DeliveryError
+from ..errors import ConfigError, DeliveryError
 from ..router import Router
 from ..sources import WINDOW, Bridge, FileSource, Incoming, Source, Watch
 from .letters import Letters
@@ -79,7 +79,11 @@ class Session(Watch):
         Raises:
             ConfigError: a transport or the source cannot work.
         """
-        await self._router.start()
+        try:
+            await self._router.start()
+        except BaseException:
+            await self._source.close()
+            raise
         self._watcher.start()
         self._letters.start()
         if self._source.keeps and self._letters.in_memory:
@@ -94,6 +98,9 @@ class Session(Watch):
                     await self._bridge.read()
                 except OSError as error:
                     self._in_trouble(f"the input cannot be read any further: {error.strerror or error}")
+                except ConfigError:
+                    await self._router.close(drain=0)
+                    raise
                 await self._settled()
                 self._letters.look(self._line_of)
                 await self._letters.written()  # while the outbox is open, to be told what it need not keep

@@ -95,6 +95,9 @@ class DeadLetters:
             for task in tasks:
                 task.add_done_callback(self._leaving.discard)
             await asyncio.wait(tasks)
+            errors = [error for task in tasks if (error := task.exception()) is not None]
+            if errors:
+                raise errors[0]
             count += sum(task.result() for task in tasks)
         return count
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable
 from typing import Final
@@ -29,6 +30,11 @@ from .base import Backoff, Incoming, Window
 
 _DOWN: Final = (AMQPError, OSError, RuntimeError, TimeoutError)
 """What the client raises where the broker cannot be reached, or refuses; RuntimeError of what is closed."""
+
+# What goes wrong is told by Backoff; without a handler of the program's, the client's own log would tell it besides,
+# each time, on standard error.
+logging.getLogger("aiormq").addHandler(logging.NullHandler())
+logging.getLogger("aio_pika").addHandler(logging.NullHandler())
 
 
 class AmqpSource:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -99,8 +100,10 @@ class Bridge:
         self._reading = asyncio.create_task(self._read())
         try:
             await asyncio.wait([self._reading])
-        finally:
-            self._reading.cancel()
+        except asyncio.CancelledError:
+            self.stop()
+            await asyncio.wait([self._reading])
+            raise
         if not self._reading.cancelled():
             self._reading.result()
 
@@ -124,8 +127,16 @@ class Bridge:
             await asyncio.wait(unsettled)
 
     async def _read(self) -> None:
+        messages = aiter(self._source)
+        try:
+            await self._take(messages)
+        finally:
+            if isinstance(messages, AsyncGenerator):  # else its clean-up would wait for the garbage collector
+                await messages.aclose()
+
+    async def _take(self, messages: AsyncIterator[Incoming]) -> None:
         began = time.monotonic()
-        async for incoming in self._source:
+        async for incoming in messages:
             try:
                 early = 0.0 if self._rate is None else began + self.counts.taken / self._rate - time.monotonic()
                 await asyncio.sleep(max(early, 0.0))  # also lets deliveries go on where nothing ever waits

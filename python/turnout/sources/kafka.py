@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ..config import SourceOptions
 from ..config.sources import KafkaSourceOptions
@@ -121,7 +121,7 @@ class KafkaSource:
             return []
         self._take_over_changes()
         good = [record for record in records if record.error() is None]
-        trouble = self._trouble or next((str(record.error()) for record in records if record.error()), "")
+        trouble = self._trouble or next((why.str() for record in records if (why := record.error()) is not None), "")
         self._trouble = ""
         if good:
             self._backoff.reset()
@@ -166,8 +166,8 @@ class KafkaSource:
             client.commit(asynchronous=False)
         self._changes.append((False, [one.partition for one in partitions]))
 
-    def _told(self, error: object) -> None:
-        self._trouble = str(error)
+    def _told(self, error: KafkaError) -> None:
+        self._trouble = error.str()
 
 
 class _Partition:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -32,8 +33,10 @@ from .base import Backoff, Incoming, Window
 
 _EXPIRES: Final = 2.0
 """Seconds that a pull waits at the server. One that is lost with its connection is made anew after twice as long."""
-_DOWN: Final = (NatsError, OSError, ValueError)
-"""What the client raises where the server cannot be reached, or refuses; ValueError of a url's port."""
+_DOWN: Final = (NatsError, OSError, TimeoutError)
+"""What the client raises where the server cannot be reached, or refuses."""
+
+_log = logging.getLogger(__name__)
 
 
 class NatsSource:
@@ -109,15 +112,20 @@ class NatsSource:
     async def _connect(self) -> Client:
         """A client that goes on connecting by itself, with the consumer there and its inbox heard."""
         options = self._options
-        client = await nats.connect(
-            self._url,
-            connect_timeout=max(1, round(options.timeout)),
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=0.2,
-            tls=self._tls,
-            error_cb=_seen,
-            reconnected_cb=self._reconnected,
-        )
+        try:
+            async with asyncio.timeout(options.timeout):  # the client itself would try for ever
+                client = await nats.connect(
+                    self._url,
+                    connect_timeout=max(1, round(options.timeout)),
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.2,
+                    tls=self._tls,
+                    error_cb=_seen,
+                    disconnected_cb=self._disconnected,
+                    reconnected_cb=self._reconnected,
+                )
+        except TimeoutError:
+            raise TimeoutError(f"not connected within {options.timeout:g} s") from None
         try:
             jetstream = client.jetstream(timeout=options.timeout)
             try:
@@ -162,6 +170,10 @@ class NatsSource:
             self._asked -= int(headers.get("Nats-Pending-Messages", self._asked))
         self._asked = max(0, self._asked)
         self.window.wake()
+
+    async def _disconnected(self) -> None:
+        if self._client is not None:  # else it is being closed
+            _log.warning("%s: the connection was lost, and is made anew", self.name)
 
     async def _reconnected(self) -> None:
         self._asked = 0
