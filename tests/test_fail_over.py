@@ -60,8 +60,52 @@ async def test_manage_failover_tells_who_stands_in_since_when_and_why() -> None:
         "c": ("healthy", None),
     }
     (event,) = router.event_log()
-    assert (states["a"].since, states["b"].since) == (pytest.approx(event.at, abs=1), None)
-    assert result.recovery_metrics.failed_over >= 4
+    assert (states["a"].since, states["b"].since) == (event.at, None)
+    assert result.failover_status.since == event.at
+    assert result.recovery_metrics.failed_over == 4
+
+
+async def test_reports_count_nothing_and_move_no_decision() -> None:
+    async def chosen(reports: int) -> tuple[list[str | None], Any]:
+        router = Router({**POOLS, "routing": {"load_balancing": "random"}}, seed=7)
+        router.fail_over("a", to="c")
+        router.set_health("b", "unhealthy")
+        destinations = []
+        for turn in range(20):
+            for _ in range(reports):
+                await manage_failover(["a", "b", "c"], router=router)
+                await manage_failover(["a", "b"], router=router)
+            if turn == 10:
+                router.fail_back("a", ramp=False)
+            destinations.append(router.route({}).destination)
+        return destinations, router.stats()
+
+    alone, expected = await chosen(0)
+    beside, found = await chosen(3)
+    assert beside == alone
+    assert found.decisions == expected.decisions == 20
+    for name, one in found.destinations.items():
+        other = expected.destinations[name]
+        assert (one.picks, one.failovers) == (other.picks, other.failovers)
+    assert found.destinations["c"].failovers >= 10
+
+
+async def test_since_is_when_the_pool_was_failed_over_whatever_happened_after() -> None:
+    router = Router(POOLS)
+    assert (await manage_failover(["a", "b", "c"], router=router)).failover_status.since is None
+    router.fail_over("p")
+    began = router.event_log()[-1].at
+    for turn in range(1_100):
+        router.set_health("x", "degraded" if turn % 2 else "healthy")
+        router.set_health("c", "healthy" if turn % 2 else "degraded")
+    router.reload({**POOLS, "failover": {"slow_start": 0}})
+    assert began not in {event.at for event in router.event_log()}
+    status = (await manage_failover(["a", "b", "c"], router=router)).failover_status
+    assert (status.state, status.since) == ("failed_over", began)
+    router.fail_back("p")
+    ended = router.event_log()[-1].at
+    status = (await manage_failover(["a", "b", "c"], router=router)).failover_status
+    assert (status.state, status.since) == ("primary", ended)
 
 
 def test_a_pool_may_fail_over_within_its_first_tier() -> None:

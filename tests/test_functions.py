@@ -217,6 +217,13 @@ async def test_weighted_round_robin_follows_the_weights() -> None:
     assert Counter(result.selected_destination.id for result in results) == {"a": 10, "b": 2, "c": 2}
 
 
+@pytest.mark.parametrize("algorithm", ["round_robin", "weighted_round_robin", "weighted_least_connections"])
+async def test_with_all_weights_0_all_are_equal(algorithm: str) -> None:
+    destinations = [{"id": "a", "weight": 0}, {"id": "b", "weight": 0}]
+    results = [await balance_load(destinations, {"algorithm": algorithm}) for _ in range(40)]
+    assert {result.selected_destination.id for result in results} == {"a", "b"}
+
+
 async def test_least_connections_sees_the_leases_held_on_the_shared_router() -> None:
     config = {"algorithm": "least_connections"}
     router = (await balance_load(["a", "b"], config)).router

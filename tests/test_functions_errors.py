@@ -147,7 +147,6 @@ async def test_routing_lists_every_problem_of_a_configuration() -> None:
         (None, {}, LoadBalancingError, "not a NoneType"),
         ([3], {}, LoadBalancingError, "not a int"),
         ([{"weight": 3}], {}, LoadBalancingError, "needs an id"),
-        ([{"id": "a", "weight": 0}], {}, LoadBalancingError, "weight 0"),
         ([{"id": "a", "weight": -1}], {}, ConfigError, "destinations.a.weight"),
         ([{"id": "a", "tier": 1}], {}, ConfigError, "tier"),
         ([{"id": "a", "wieght": 1}], {}, ConfigError, "did you mean 'weight'"),
@@ -210,7 +209,7 @@ async def test_balancing_reports_a_destination_that_is_far_slower_than_the_other
     assert "performance_degradation" not in words(by_name["b"].degraded)
 
 
-async def test_balancing_reports_a_switch_that_has_no_effect_yet() -> None:
+async def test_balancing_reports_a_switch_that_has_no_effect_on_its_policy() -> None:
     result = await balance_load(["a"], {"dynamic_adjustment": True})
     assert result.degraded[0].startswith("without_effect: load_balancing.dynamic_adjustment: true has no effect")
     assert (await balance_load(["a"])).degraded == ()

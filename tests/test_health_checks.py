@@ -24,7 +24,7 @@ FAST = {"interval": 0.02, "timeout": 0.5, "fall": 2, "rise": 2}
 
 def config(**check: Any) -> dict[str, Any]:
     timing = {} if "heartbeat" in check else FAST
-    return {"destinations": {"a": {"health_check": {**timing, **check}}, "b": {}}}
+    return {"destinations": {"a": {"health_check": {**timing, **check}}, "b": {}}, "failover": {"slow_start": 0}}
 
 
 def health(router: Router, destination: str = "a") -> str:

@@ -144,7 +144,7 @@ def test_overload_pauses_a_destination() -> None:
 
 
 def test_draining_and_disabled_destinations_get_nothing_new() -> None:
-    pool = Pool(["a", "b", "c"])
+    pool = Pool(["a", "b", "c"], failover={"slow_start": 0})
     held = pool.acquire(exclude=["b", "c"])
     pool.drain("a")
     pool.disable("b")

@@ -172,7 +172,8 @@ def test_workers_of_different_configurations_share_what_both_have(start: Start, 
     (new,) = start(1, config(path, 3))
     assert sorted(new.ask("acquire 3")) == ["d0", "d1", "d2"]
     assert old.held() == {"d0": 1, "d1": 1}
-    assert old.ask("reload " + json.dumps(config(path, 4))) == 2
+    at_once = {**config(path, 4), "failover": {"slow_start": 0}}
+    assert old.ask("reload " + json.dumps(at_once)) == 2
     assert old.held() == {"d0": 1, "d1": 1, "d2": 1, "d3": 0}
     assert old.ask("acquire") == ["d3"]
     assert old.ask("reload " + json.dumps(config(path, 1))) == 3

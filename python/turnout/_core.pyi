@@ -497,6 +497,11 @@ class Router:
         """The route of a message, from stage number ``start`` on. Raises as :meth:`route`, but for destinations."""
     def _plan_to(self, message: Any, target: str, rule: str) -> Plan:
         """The route that custom rule ``rule`` gave: a pool's or destination's id."""
+    def _peek(self, pool: str, exclude: Sequence[str]) -> Decision:
+        """Who of a pool would be next for a message without content. For reports: nothing is counted, no turn taken.
+
+        Raises NoDestinationError, and ConfigError for an unknown pool.
+        """
     def _stage(self, message: Any, start: int = 0) -> str | int | None:
         """The stage that decides; where custom rules are asked first, the number of the next; None for no route."""
     def _explain(self, message: Any, rules: Iterable[str] | Literal["all"] | None = None) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class DestinationStats(Report):
     utilisation: float | None = None
     """Mean of the utilisation it reported of late, 1: all it can do; None if it did not for 3 minutes."""
     failovers: int = 0
-    """Times it was picked because those before it could not serve."""
+    """Times it was picked, with a lease or without, because those before it could not serve."""
     trials: int = 0
     """Messages it was given on probation."""
     trials_passed: int = 0
@@ -130,7 +130,7 @@ class PoolMember(Report):
 
     id: str
     weight: float
-    """Relative to the other destinations of its tier; 0 receives nothing."""
+    """Relative to the other destinations of its tier; 0 receives nothing, unless all of the pool are 0."""
     effective_weight: float
     """The weight as it is used: 0.1 to 10 times ``weight`` where weights are adjusted, else the same."""
     tier: int
@@ -156,6 +156,11 @@ class PoolStats(Report):
     """In the order of the configuration."""
     healthy_ratio: float
     """Share of the destinations in use (enabled, with a weight) that are fit: not unhealthy, not ejected. 0..1."""
+    standing: str = "primary"
+    """Who serves, whoever is full for a moment: ``primary``, ``failed_over``, ``panic`` or ``exhausted``, as
+    :class:`turnout.results.FailoverStatus` has them."""
+    since: float | None = None
+    """Unix seconds at which that began; None if it is so since the pool exists. Reloads do not move it."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +243,9 @@ def _nanoseconds(seconds: float | None) -> float | None:
 
 def _pool(core: Mapping[str, Any]) -> PoolStats:
     members = tuple(PoolMember(**_known(PoolMember, one)) for one in core["destinations"])
-    return PoolStats(core["id"], core["policy"], core["in_force"], members, core["healthy_ratio"])
+    return PoolStats(
+        core["id"], core["policy"], core["in_force"], members, core["healthy_ratio"], core["standing"], core["since"]
+    )
 
 
 def _destination(core: Mapping[str, Any]) -> DestinationStats:

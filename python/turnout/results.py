@@ -169,7 +169,8 @@ class FailoverStatus(Report):
     reason: str
     """Why, with the ids and states of the destinations that are out."""
     since: float | None
-    """Unix seconds of the latest event that led here; None if there was none."""
+    """Unix seconds at which the pool last began or ceased to be served as it should be, by its first tier; None if
+    neither has happened. A tier that is only full counts as serving."""
     retry_at: float | None = None
     """When the earliest ejection ends, in Unix seconds; None if nothing is ejected."""
 
@@ -181,7 +182,8 @@ class RecoveryMetrics(Report):
     ejections: int
     recoveries: int
     failed_over: int
-    """Messages that a destination was picked for because those before it could not serve."""
+    """Decisions, with a lease or without, that went to a destination because those before it could not serve. Reports
+    such as this one decide nothing and are not counted."""
     trials_passed: int
     """Trials on probation that went well, and below those that did not: each sends the destination back for longer."""
     trials_failed: int

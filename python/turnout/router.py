@@ -374,7 +374,7 @@ class Router(_core.Router):
         self._set_admin(destination, "draining")
 
     def enable(self, destination: str) -> None:
-        """Puts a drained or disabled destination back into use."""
+        """Puts a drained or disabled destination back into use, with a slow start (``failover.slow_start``)."""
         self._set_admin(destination, "enabled")
 
     def disable(self, destination: str) -> None:

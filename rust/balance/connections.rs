@@ -9,13 +9,11 @@
 //! divided by the success rate of late and rounded to whole messages: three failures in a row count as one more in
 //! flight, only failures as a thousand; a failure now and then counts as nothing, and costs no share.
 
-use crate::balance::Candidate;
 use crate::balance::random::{Sampler, any_usable, first_from};
+use crate::balance::{Candidate, MIN_SUCCESS};
 
 /// Where comparing all candidates starts to cost more than the cache misses of two. Fits one bit a candidate in a u64.
 pub const EXACT_UP_TO: usize = 64;
-/// Lowest success rate that counts, as for `response_time`.
-const MIN_SUCCESS: f32 = 1e-3;
 /// Pairs drawn before all candidates are walked for a usable one.
 const PAIRS: usize = 8;
 

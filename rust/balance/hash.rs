@@ -51,13 +51,26 @@ fn round(lane: u64, word: u64) -> u64 {
     lane.wrapping_add(word.wrapping_mul(PRIMES[1])).rotate_left(31).wrapping_mul(PRIMES[0])
 }
 
-/// A well-mixed number from two, such as a key and a destination: the finalizer of splitmix64 over one and the other.
+/// 2^64 / φ, odd: multiples of it differ in all bits that a finalizer then mixes.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The finalizer of splitmix64.
 #[inline]
-pub fn mix(a: u64, b: u64) -> u64 {
-    let x = a ^ b.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+fn finalized(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     x ^ (x >> 31)
+}
+
+/// A well-mixed number from two, such as a key and a destination: the finalizer of splitmix64 over one and the other.
+#[inline]
+pub fn mix(a: u64, b: u64) -> u64 {
+    finalized(a ^ b.wrapping_mul(GOLDEN))
+}
+
+/// A well-mixed number from any: a step of splitmix64.
+pub fn scramble(seed: u64) -> u64 {
+    finalized(seed.wrapping_add(GOLDEN))
 }
 
 /// A hash as a number above 0 and below 1.

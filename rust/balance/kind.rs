@@ -82,13 +82,16 @@ pub enum PolicyKind {
     Random,
     /// At random, by weight.
     WeightedRandom,
-    /// Fewest messages in flight. Weights other than 0 are ignored.
+    /// Fewest messages in flight ÷ success rate: of all up to 64, then of two drawn at random. Weights other than 0 are
+    /// ignored.
     LeastConnections,
-    /// Fewest messages in flight for its weight.
+    /// As `LeastConnections`, for its weight.
     WeightedLeastConnections,
-    /// Lowest peak latency × messages in flight ÷ success rate, of two drawn at random.
+    /// Lowest peak latency × messages in flight ÷ success rate: of all up to 16, where latencies within a factor of two
+    /// count as equal, then of two drawn at random.
     ResponseTime,
-    /// Of three drawn at random, the fastest that is not among those with most in flight.
+    /// Of three drawn at random, the fastest ÷ success rate that is not among those with most in flight; else the one
+    /// with fewest.
     Prequal,
     /// At random, by weight × success rate, halved for degraded destinations.
     HealthBased,

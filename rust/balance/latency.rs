@@ -17,17 +17,14 @@
 //! that time, a whole pool of idle servers by the luck of one message each. Two drawn at random dampen that by
 //! themselves.
 
-use crate::balance::Candidate;
 use crate::balance::connections::{best_of_two, cheapest};
 use crate::balance::random::Sampler;
+use crate::balance::{Candidate, MIN_SUCCESS};
 
 /// Up to here all candidates are compared, about 6 ns each.
 pub const EXACT_UP_TO: usize = 16;
 /// Within this factor two peaks say nothing: one more message in flight weighs as much.
 const ALIKE: f32 = 2.0;
-/// Lowest success rate that counts: a candidate that only fails costs a thousand times as much, and is still tried
-/// when all others do as well.
-const MIN_SUCCESS: f32 = 1e-3;
 /// Latencies decay towards 0 while nothing is sent; below 1 ns they no longer tell candidates apart by in-flight.
 const MIN_LATENCY: f32 = 1.0;
 

@@ -5,6 +5,7 @@
 //! - `least_connections` and `weighted_least_connections` are in [`connections`].
 //! - `response_time` is in [`latency`], `prequal` in [`mod@prequal`].
 //! - `health_based` is in [`score`].
+//! - [`mod@cursor`]: what a list of candidates remembers from pick to pick.
 //! - [`mod@auto`] says which of them a pool begins with, and when it goes on to another.
 //! - `maglev` is in [`mod@maglev`], `rendezvous` in [`mod@rendezvous`]; the hash of both is in [`hash`].
 //!
@@ -20,6 +21,7 @@
 
 pub mod auto;
 pub mod connections;
+pub mod cursor;
 pub mod hash;
 mod kind;
 pub mod latency;
@@ -32,8 +34,12 @@ pub mod score;
 
 use std::sync::Arc;
 
+pub use cursor::Cursor;
 pub use kind::{Choice, PolicyKind, UnknownPolicy};
-pub use rotation::Cursor;
+
+/// Lowest success rate that costs are divided by: a candidate that only fails costs a thousand times as much, and is
+/// still tried where all others do as well.
+const MIN_SUCCESS: f32 = 1e-3;
 
 /// What a policy may ask of a candidate. Times are in ns.
 pub trait Candidate {

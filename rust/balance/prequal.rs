@@ -12,44 +12,11 @@
 //! presumed as fast as the fastest it is compared with. That cannot flood it: soon it is hot.
 //! Cost: three candidates, one write; no locks.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use crate::balance::random::{Sampler, any_usable};
-use crate::balance::{Candidate, Occasion};
+use crate::balance::{Candidate, MIN_SUCCESS, Occasion};
 
 /// The paper's default of its quantile of requests in flight.
 pub const COLD_SHARE: f32 = 0.84;
-/// Step of the quantile's estimate, relative to it: it settles within a few hundred picks and then wavers by a few
-/// percent.
-const STEP: f32 = 1.0 / 32.0;
-/// As for `response_time`: one that only fails costs a thousand times as much.
-const MIN_SUCCESS: f32 = 1e-3;
-
-/// A running estimate of a quantile: up by a step for a sample above it, down for one below, in the proportion that
-/// balances at the quantile (stochastic approximation, H. Robbins and S. Monro 1951).
-#[derive(Debug, Default)]
-pub struct Quantile(AtomicU32);
-
-impl Quantile {
-    /// The estimate; 0 before any sample.
-    #[inline]
-    pub fn get(&self) -> f32 {
-        // Relaxed, here and below: an estimate that carries no other data. A step that two threads take at once may
-        // be lost, which only slows it down.
-        f32::from_bits(self.0.load(Ordering::Relaxed))
-    }
-
-    /// Adds samples.
-    #[inline]
-    pub fn observe(&self, samples: impl Iterator<Item = f32>) {
-        let before = self.get();
-        let direction: f32 = samples.map(|sample| if sample > before { COLD_SHARE } else { COLD_SHARE - 1.0 }).sum();
-        let after = (before + direction * before.max(1.0) * STEP).max(0.0);
-        if after != before {
-            self.0.store(after.to_bits(), Ordering::Relaxed);
-        }
-    }
-}
 
 /// Prequal over one list of candidates.
 #[derive(Debug)]
@@ -138,20 +105,6 @@ mod tests {
             }
         }
         counts.into_iter().map(|count: usize| count as f64 / picks as f64).collect()
-    }
-
-    #[test]
-    fn the_quantile_settles_where_it_should() {
-        let (quantile, mut rng) = (Quantile::default(), fastrand::Rng::with_seed(1));
-        for _ in 0..3_000 {
-            quantile.observe((0..3).map(|_| rng.u32(0..100) as f32));
-        }
-        let mean = (0..3_000).map(|_| {
-            quantile.observe((0..3).map(|_| rng.u32(0..100) as f32));
-            quantile.get()
-        });
-        let mean = mean.sum::<f32>() / 3_000.0;
-        assert!((80.0..88.0).contains(&mean), "{mean}");
     }
 
     #[test]

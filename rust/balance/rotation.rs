@@ -13,34 +13,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::balance::prequal::Quantile;
+use crate::balance::Cursor;
 
 /// Longest cycle that is laid out: 256 kB.
 pub const LONGEST_CYCLE: u64 = 1 << 16;
 /// 2^64 / φ, odd: multiples of it wrap around the circle of u64 as evenly as any sequence can.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-
-/// What a list of candidates remembers from pick to pick: the turn of a rotation, starting at 0, or how full is full
-/// for [`prequal`](mod@crate::balance::prequal). Lives longer than the policy, so that a rebuilt rotation, one with new
-/// weights too, goes on where the old one was instead of favouring its first candidates after each rebuild.
-#[derive(Debug, Default)]
-#[repr(align(64))] // on a cache line of its own: every pick writes it
-pub struct Cursor {
-    turn: AtomicU64,
-    /// Of what [`prequal`](mod@crate::balance::prequal) has seen.
-    pub(super) crowd: Quantile,
-}
-
-impl Cursor {
-    /// The turn now; the next caller gets the next one.
-    #[inline]
-    pub fn advance(&self) -> u64 {
-        // Relaxed: each turn is given out once, and no other data hangs on it.
-        self.turn.fetch_add(1, Ordering::Relaxed)
-    }
-}
 
 /// The order of turns.
 #[derive(Debug)]

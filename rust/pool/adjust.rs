@@ -11,12 +11,10 @@ use parking_lot::Mutex;
 use crate::pool::events::EventKind;
 use crate::pool::membership::Turnover;
 use crate::pool::tuner::{Change, Observed, Place, Tuner};
-use crate::pool::{Member, Nanos, Pool, weights};
+use crate::pool::{Member, Nanos, Pool, weights, windows};
 
 /// The shortest time between two adjustments.
 const WINDOW: Nanos = 1_000_000_000;
-/// Window of large pools, by member: at most a few percent of one core's time go into adjusting.
-const WINDOW_BY_MEMBER: Nanos = 100_000;
 /// How many changes of weight an event tells.
 const TOLD: usize = 3;
 
@@ -31,8 +29,8 @@ pub(crate) struct Adjusting {
 impl Adjusting {
     pub(crate) fn new(members: &[Member], now: Nanos) -> Self {
         let observed: Vec<Observed> = members.iter().map(|member| observed(member, now)).collect();
-        let window = WINDOW.max(members.len() as Nanos * WINDOW_BY_MEMBER);
-        Self { next: AtomicU64::new(after(window, now)), window, tuner: Mutex::new(Tuner::new(&observed, now)) }
+        let window = windows::length(WINDOW, members.len());
+        Self { next: AtomicU64::new(windows::end(window, now)), window, tuner: Mutex::new(Tuner::new(&observed, now)) }
     }
 
     /// Goes on for a pool of these members; this one adjusts nothing any more. The caller holds the locks of reweighing
@@ -41,15 +39,10 @@ impl Adjusting {
         let new = || members.last().map(|member| observed(member, now)).unwrap_or_default();
         Self {
             next: AtomicU64::new(self.next.swap(u64::MAX, Ordering::Relaxed)), // relaxed: as in `adjusting_is_due`
-            window: WINDOW.max(members.len() as Nanos * WINDOW_BY_MEMBER),
+            window: windows::length(WINDOW, members.len()),
             tuner: Mutex::new(self.tuner.lock().succeeded_by(change, new, now)),
         }
     }
-}
-
-/// At whole multiples of the window, so that a reload does not put the adjustment off.
-fn after(window: Nanos, now: Nanos) -> Nanos {
-    (now / window).saturating_add(1).saturating_mul(window)
 }
 
 fn observed(member: &Member, now: Nanos) -> Observed {
@@ -74,7 +67,7 @@ impl Pool {
     #[cold]
     pub(crate) fn adjust(&self, now: Nanos) -> bool {
         let Some(adjusting) = &self.adjusting else { return false };
-        adjusting.next.store(after(adjusting.window, now), Ordering::Relaxed); // relaxed: as in `adjusting_is_due`
+        adjusting.next.store(windows::end(adjusting.window, now), Ordering::Relaxed); // relaxed: as in `adjusting_is_due`
         // Where weights are being replaced the next window is soon enough.
         let Some(_reweighing) = self.reweighing.try_lock() else { return false };
         let members = self.members();

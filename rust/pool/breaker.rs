@@ -17,7 +17,9 @@
 //! ejection at every sweep that finds a destination in use; here each ejection time spent in use forgets one, which
 //! needs no sweep and does not depend on how often there is one.
 
+use crate::balance::hash::scramble;
 use crate::pool::history::{History, Words};
+use crate::pool::outages::{self, Outages};
 use crate::pool::rate::Rate;
 use crate::pool::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::pool::{FailoverSpec, Nanos};
@@ -75,6 +77,7 @@ pub struct Breaker {
     /// When the streak began.
     failing_since: AtomicU64,
     history: Words,
+    outages: outages::Words,
 }
 
 impl Breaker {
@@ -91,6 +94,7 @@ impl Breaker {
         self.announced.store(0, Ordering::Relaxed);
         self.rate.clear();
         self.history.begin_shared();
+        self.outages.clear();
     }
 
     /// The state at `now`.
@@ -162,6 +166,22 @@ impl Breaker {
         self.permit.load(Ordering::Relaxed) == permit // relaxed: only its holder can end it before it lapses
     }
 
+    /// What outages it had.
+    pub fn outages(&self) -> Outages {
+        let _latched = self.history.lock();
+        self.outages.read()
+    }
+
+    /// A trial began on probation.
+    pub(crate) fn trial_began(&self) {
+        self.outages.trial();
+    }
+
+    /// A trial ended, in success or in failure; whether its permit still counted or not.
+    pub(crate) fn trial_ended(&self, passed: bool) {
+        self.outages.tried(passed);
+    }
+
     /// Outcomes of the last while.
     pub fn rate(&self) -> &Rate {
         &self.rate
@@ -196,14 +216,16 @@ impl Breaker {
         self.failing_since.load(Ordering::Relaxed)
     }
 
-    /// Ejects a destination in use; `None` if it is no longer in use. `seed` jitters, and differs between destinations.
-    pub(crate) fn eject(&self, now: Nanos, spec: &FailoverSpec, seed: u64) -> Option<Ejection> {
+    /// Ejects a destination in use, which has failed since `since`; `None` if it is no longer in use. `seed` jitters, and
+    /// differs between destinations.
+    pub(crate) fn eject(&self, now: Nanos, since: Nanos, spec: &FailoverSpec, seed: u64) -> Option<Ejection> {
         let mut history = self.history.lock();
         if self.phase(now) != Phase::Closed {
             return None;
         }
         let forgotten = now.saturating_sub(history.closed_at) / spec.ejection_time.max(1);
         history.times = history.times.saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX));
+        self.outages.begin(now, Some(now.saturating_sub(since)));
         Some(self.put_out(&mut history, now, spec, seed))
     }
 
@@ -227,6 +249,7 @@ impl Breaker {
         if !self.holds(permit) {
             return None;
         }
+        self.outages.begin(now, None);
         let ejection = self.put_out(&mut history, now, spec, seed);
         self.return_permit(permit); // after the deadline is set, so that no second trial slips in between
         Some(ejection)
@@ -245,6 +268,7 @@ impl Breaker {
             closed = history.successes >= needed;
             if closed {
                 self.close(&mut history, now);
+                self.outages.end(now);
                 self.recovered_at.store(now.max(1), Ordering::Relaxed);
             }
         }
@@ -304,6 +328,9 @@ impl Breaker {
         let mut history = self.history.lock();
         let was_out = self.deadline() != 0;
         self.close(&mut history, now);
+        if was_out {
+            self.outages.end(now);
+        }
         history.times = 0;
         was_out
     }
@@ -328,12 +355,4 @@ impl Breaker {
 pub(crate) fn ramp(since: Nanos, window: Nanos, now: Nanos) -> f32 {
     let elapsed = now.saturating_sub(since);
     if elapsed >= window { 1.0 } else { (elapsed as f32 / window as f32).max(RAMP_START) }
-}
-
-/// A well-mixed number from any (the finalizer of splitmix64).
-fn scramble(seed: u64) -> u64 {
-    let x = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
 }

@@ -21,7 +21,9 @@ const RACES: usize = 3;
 /// What a pick is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To know: nothing is held and no permit is taken.
+    /// To know for a report: nothing is counted, and no turn is taken.
+    Look,
+    /// To decide: nothing is held and no permit is taken.
     Decide,
     /// To hold: the destination's in-flight count is taken, and a permit on probation.
     Hold,
@@ -32,6 +34,7 @@ impl Purpose {
     #[inline]
     fn count(self, hot: &Hot) {
         match self {
+            Self::Look => {}
             Self::Decide => hot.selections.increment(),
             Self::Hold => hot.attempts.increment(),
         }
@@ -59,7 +62,14 @@ impl List {
     ) -> Option<(&Entry, Draw)> {
         let (now, plain) = (ask.now, ask.is_plain());
         let open = plain && bound.is_none() && self.roomy;
-        let occasion = Occasion { cursor: &self.cursor, key: ask.request.key, now, open };
+        let spare;
+        let cursor = if purpose == Purpose::Look {
+            spare = self.cursor.copied();
+            &spare
+        } else {
+            &*self.cursor
+        };
+        let occasion = Occasion { cursor, key: ask.request.key, now, open };
         let usable = |entry: &Entry| {
             entry.has_room(now)
                 && (plain || entry.is_allowed(ask))
@@ -73,7 +83,7 @@ impl List {
                 self.policy.pick(&self.entries, &occasion, rng, usable)?
             };
             let entry = &self.entries[draw.index];
-            if purpose == Purpose::Decide || self.hold(entry, ask, bound) {
+            if purpose != Purpose::Hold || self.hold(entry, ask, bound) {
                 return Some((entry, draw));
             }
         }
@@ -114,7 +124,28 @@ impl List {
     }
 }
 
+impl Level {
+    /// The probability that this message comes to that tier, which has somebody for it: the tier's load, and, as it is
+    /// the first of those, the load of all tiers that have nobody. O(tiers), where tiers are full O(destinations).
+    #[cold]
+    fn part(&self, number: usize, ask: &Ask<'_>) -> f64 {
+        let without = |(other, tier): &(usize, &Tier)| *other != number && !tier.has_room(ask);
+        let is_heir = self.tiers.iter().take(number).all(|tier| !tier.has_room(ask));
+        let own = u32::from(self.tiers[number].load);
+        let passed_on = || self.tiers.iter().enumerate().filter(without).map(|(_, tier)| u32::from(tier.load)).sum();
+        let percent: u32 = own + if is_heir { passed_on() } else { 0 };
+        f64::from(percent) / 100.0
+    }
+}
+
 impl Tier {
+    /// Whether anybody of it may have the message.
+    fn has_room(&self, ask: &Ask<'_>) -> bool {
+        let plain = ask.is_plain();
+        let may = |entry: &Entry| entry.has_room(ask.now) && (plain || entry.is_allowed(ask));
+        self.lists.iter().any(|list| plain && list.roomy || list.entries.iter().any(may))
+    }
+
     #[inline]
     fn take(&self, ask: &Ask<'_>, purpose: Purpose, rng: &mut fastrand::Rng) -> Option<Pick> {
         for list in &self.lists {
@@ -176,12 +207,12 @@ impl Pool {
             return Some(found);
         }
         let drawn = level.draw(rng);
-        let first = level.tiers.get(drawn)?;
-        let others = level.tiers.iter().enumerate().filter(|(tier, _)| *tier != drawn).map(|(_, tier)| tier);
-        for tier in std::iter::once(first).chain(others) {
+        let others = (0..level.tiers.len()).filter(|tier| *tier != drawn);
+        for number in std::iter::once(drawn).chain(others) {
+            let tier = level.tiers.get(number)?;
             if let Some(mut pick) = tier.take(&ask, purpose, rng) {
-                if first.load < 100 {
-                    pick.propensity = None; // the tier was drawn too
+                if tier.load < 100 {
+                    pick.propensity = pick.propensity.map(|within| within * level.part(number, &ask));
                 }
                 return Some((pick, 0));
             }
@@ -206,7 +237,7 @@ impl Pool {
             if let Some(bound) = self.bound() {
                 bound.hold_anyway(member);
             }
-            destination.counts().trials.increment();
+            destination.breaker().trial_began();
             Purpose::Hold.count(destination.hot());
             let reason = Reason::Probe;
             Some((Pick { member, tier, panic: false, probe: true, reason, propensity: None }, permit))
@@ -245,7 +276,7 @@ impl Pool {
         let destination = member.destination();
         let held = match purpose {
             Purpose::Hold => self.hold(index, now),
-            Purpose::Decide => self.has_room(index, now),
+            Purpose::Look | Purpose::Decide => self.has_room(index, now),
         };
         if !held {
             return None;

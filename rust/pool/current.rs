@@ -5,6 +5,9 @@ use std::sync::Arc;
 use arc_swap::Guard;
 
 use crate::pool::eligible::{Eligible, Level};
+use crate::pool::group::Served;
+use crate::pool::standing::Standing;
+use crate::pool::survey::Survey;
 use crate::pool::{Nanos, Pool};
 
 /// A view held for the time of one pick.
@@ -78,6 +81,18 @@ impl Pool {
     }
 
     pub(crate) fn rebuild(&self, now: Nanos) {
-        self.eligible.store(Some(Arc::new(Eligible::build(self, now))));
+        let next = Arc::new(Eligible::build(self, now));
+        if let Some(stand) = self.registry.stand(self) {
+            // What nobody changed, time did: at the deadline that ended the view before.
+            let ended = |view: &Arc<Eligible>| view.valid_until.min(now);
+            stand.note(next.standing, self.eligible.load().as_ref().map_or(now, ended));
+        }
+        self.eligible.store(Some(next));
+    }
+
+    /// Who serves at `now`.
+    pub(crate) fn standing_at(&self, now: Nanos) -> Standing {
+        let survey = Survey::of(self, now);
+        Standing::of(self, &Served::of(self, &survey, &survey.serving(self, now), 0))
     }
 }

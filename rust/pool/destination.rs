@@ -9,12 +9,13 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use crate::balance::hash::xxh64;
+use crate::pool::FailoverSpec;
 use crate::pool::aside::Aside;
 use crate::pool::breaker::Breaker;
 use crate::pool::hot::{Hot, Slot};
 use crate::pool::pace::Pace;
 use crate::pool::record::Record;
-use crate::pool::sync::{AtomicU8, Ordering};
+use crate::pool::sync::{AtomicU8, AtomicU64, Ordering};
 use crate::stats::{Counter, ExpiringMean, FailureEwma, Histogram, KindCounts, LatencyByLoad, PeakEwma};
 
 /// Seconds after which what a destination said of its utilisation no longer holds, as gRPC's A58 has it.
@@ -131,18 +132,8 @@ pub struct Counts {
     pub overloaded: Counter,
     /// Leases that ended without an outcome.
     pub cancelled: Counter,
-    /// Times it was ejected.
-    pub ejections: Counter,
-    /// Times it passed probation.
-    pub recoveries: Counter,
     /// Times it was picked because those before it could not serve: out, full, or failed over by an operator.
     pub failovers: Counter,
-    /// Trials begun on probation.
-    pub trials: Counter,
-    /// Trials that ended in success.
-    pub trial_successes: Counter,
-    /// Trials that ended in failure.
-    pub trial_failures: Counter,
     /// Failures by name.
     pub failure_kinds: KindCounts,
 }
@@ -157,6 +148,9 @@ pub struct Destination {
     breaker: Breaker,
     admin: AtomicU8,
     health: AtomicU8,
+    /// When it was last enabled again, and last no longer unhealthy, for the ramp; 0: never.
+    enabled_at: AtomicU64,
+    well_at: AtomicU64,
     utilisation: ExpiringMean<UTILISATION_EXPIRY>,
     id: Arc<str>,
     /// The hash of the id, the same in every process: affinity knows it by this, and ejections are jittered by it.
@@ -177,6 +171,8 @@ impl Destination {
             breaker: Breaker::default(),
             admin: AtomicU8::new(Admin::Enabled as u8),
             health: AtomicU8::new(Health::Healthy as u8),
+            enabled_at: AtomicU64::new(0),
+            well_at: AtomicU64::new(0),
             utilisation: ExpiringMean::default(),
             salt: xxh64(id.as_bytes()),
             id,
@@ -221,12 +217,20 @@ impl Destination {
         Health::from_u8(self.health.load(Ordering::Relaxed)) // relaxed: as above
     }
 
-    pub(crate) fn swap_admin(&self, admin: Admin) -> Admin {
-        Admin::from_u8(self.admin.swap(admin as u8, Ordering::Relaxed)) // relaxed: as above
+    pub(crate) fn swap_admin(&self, admin: Admin, now: u64) -> Admin {
+        let before = Admin::from_u8(self.admin.swap(admin as u8, Ordering::Relaxed)); // relaxed: as above
+        if admin == Admin::Enabled && before != Admin::Enabled {
+            self.enabled_at.store(now.max(1), Ordering::Relaxed); // relaxed: as above
+        }
+        before
     }
 
-    pub(crate) fn swap_health(&self, health: Health) -> Health {
-        Health::from_u8(self.health.swap(health as u8, Ordering::Relaxed)) // relaxed: as above
+    pub(crate) fn swap_health(&self, health: Health, now: u64) -> Health {
+        let before = Health::from_u8(self.health.swap(health as u8, Ordering::Relaxed)); // relaxed: as above
+        if health != Health::Unhealthy && before == Health::Unhealthy {
+            self.well_at.store(now.max(1), Ordering::Relaxed); // relaxed: as above
+        }
+        before
     }
 
     /// The breaker.
@@ -241,7 +245,7 @@ impl Destination {
         &self.aside
     }
 
-    /// How long its troubles took, and its last change.
+    /// Its last change.
     pub fn record(&self) -> &Record {
         &self.record
     }
@@ -252,9 +256,13 @@ impl Destination {
         &self.pace
     }
 
-    /// When it last came back into use, for the ramp: from an ejection, where the pool heeds those, or from a failover.
-    pub(crate) fn returned_at(&self, ejects: bool) -> Option<u64> {
-        self.breaker().recovered_at().filter(|_| ejects).max(self.aside.ended_at())
+    /// When it last came back into use, for the ramp, of what a pool heeds: from an ejection, from being unhealthy, from
+    /// a failover, or from being drained or disabled.
+    pub(crate) fn returned_at(&self, failover: &FailoverSpec) -> Option<u64> {
+        let at = |word: &AtomicU64| Some(word.load(Ordering::Relaxed)).filter(|at| *at != 0); // relaxed: as above
+        let recovered = self.breaker().recovered_at().filter(|_| failover.eject);
+        let well = at(&self.well_at).filter(|_| failover.health);
+        recovered.max(well).max(at(&self.enabled_at)).max(self.aside.ended_at())
     }
 
     /// What was counted.

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::balance::{Candidate, Cursor, Policy, Seat};
-use crate::pool::aside::Serving;
 use crate::pool::entry::Entry;
-use crate::pool::group::Group;
+use crate::pool::group::{Group, Served};
 use crate::pool::registry::CursorKey;
+use crate::pool::standing::Standing;
 use crate::pool::status::Status;
 use crate::pool::survey::Survey;
-use crate::pool::tiers::{TierHealth, TierLoad, loads};
+use crate::pool::tiers::TierLoad;
 use crate::pool::{Nanos, Pool, Reason};
 
 /// Candidates of equal standing, under the pool's policy.
@@ -74,6 +74,8 @@ pub(crate) struct Eligible {
     pub(crate) levels: SmallVec<[Level; 1]>,
     /// Fit members of those that count, 0..=1.
     pub(crate) healthy_ratio: f32,
+    /// Who serves.
+    pub(crate) standing: Standing,
 }
 
 impl Eligible {
@@ -84,15 +86,23 @@ impl Eligible {
         let mut clearances: Vec<u8> = pool.members().iter().map(|member| member.clearance).collect();
         clearances.sort_unstable();
         clearances.dedup();
-        let serving = if survey.any_aside { Serving::of(pool, now) } else { Serving::plain(pool) };
-        let level = |clearance: &u8| Level::build(pool, &survey, &serving, *clearance, now);
-        let levels = clearances.iter().map(level).collect();
+        let serving = survey.serving(pool, now);
+        let mut standing = Standing::Exhausted; // as a pool without members
+        let level = |(number, clearance): (usize, &u8)| {
+            let served = Served::of(pool, &survey, &serving, *clearance);
+            if number == 0 {
+                standing = Standing::of(pool, &served);
+            }
+            Level::build(pool, &survey, &served, *clearance, now)
+        };
+        let levels = clearances.iter().enumerate().map(level).collect();
         let counted = survey.looks.iter().filter(|look| look.status.counts()).count();
         let fit = survey.looks.iter().filter(|look| look.status.is_fit()).count();
         Self {
             epoch,
             valid_until: survey.until,
             levels,
+            standing,
             healthy_ratio: if counted == 0 { 0.0 } else { fit as f32 / counted as f32 },
         }
     }
@@ -105,22 +115,12 @@ impl Eligible {
 }
 
 impl Level {
-    fn build(pool: &Pool, survey: &Survey, serving: &Serving, clearance: u8, now: Nanos) -> Self {
-        let mut groups = Group::all(pool, survey, serving, clearance);
-        let mut first = true;
-        if !pool.failover().spill {
-            // Only an operator moves on from the first tier; with all of it failed over the next serves in its stead.
-            let at = groups.iter().position(|group| !group.is_aside()).unwrap_or(0);
-            groups = groups.into_iter().skip(at).take(1).collect();
-            first = at == 0;
-        }
-        let health: SmallVec<[TierHealth; 4]> = groups.iter().map(Group::health).collect();
-        let loads = loads(&health, pool.failover().panic_percent());
-        let mut builder = TierBuilder { pool, survey, clearance, now, first };
-        let tiers = groups.iter().zip(&loads).map(|(group, load)| builder.tier(group, *load)).collect();
+    fn build(pool: &Pool, survey: &Survey, served: &Served, clearance: u8, now: Nanos) -> Self {
+        let mut builder = TierBuilder { pool, survey, clearance, now, first: served.first };
+        let tiers = served.iter().map(|(group, load)| builder.tier(group, *load)).collect();
         let mut probation = Vec::new();
         let mut eager = 0;
-        for (group, load) in groups.iter().zip(&loads) {
+        for (group, load) in served.iter() {
             let trials = group.only(survey, group.trials, |status| status == Status::Probation);
             probation.extend(trials.iter().map(|index| (*index as u32, pool.members()[*index].tier)));
             if load.needed {

@@ -8,7 +8,7 @@ use crate::pool::Pool;
 use crate::pool::aside::Serving;
 use crate::pool::status::Status;
 use crate::pool::survey::Survey;
-use crate::pool::tiers::TierHealth;
+use crate::pool::tiers::{TierHealth, TierLoad, loads};
 
 /// The members of a tier, or those that stand in for others.
 #[derive(Debug)]
@@ -25,9 +25,39 @@ pub(crate) struct Group {
     aside: usize,
 }
 
+/// The groups that serve messages of one clearance, in order of preference.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) groups: SmallVec<[Group; 2]>,
+    /// By group.
+    pub(crate) loads: SmallVec<[TierLoad; 4]>,
+    /// Whether the first of them is the first of all.
+    pub(crate) first: bool,
+}
+
+impl Served {
+    pub(crate) fn of(pool: &Pool, survey: &Survey, serving: &Serving, clearance: u8) -> Self {
+        let mut groups = Group::all(pool, survey, serving, clearance);
+        let mut first = true;
+        if !pool.failover().spill {
+            // Only an operator moves on from the first tier; with all of it failed over the next serves in its stead.
+            let at = groups.iter().position(|group| !group.is_aside()).unwrap_or(0);
+            groups = groups.into_iter().skip(at).take(1).collect();
+            first = at == 0;
+        }
+        let health: SmallVec<[TierHealth; 4]> = groups.iter().map(Group::health).collect();
+        Self { loads: loads(&health, pool.failover().panic_percent()), groups, first }
+    }
+
+    /// The groups with their loads.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Group, &TierLoad)> {
+        self.groups.iter().zip(&self.loads)
+    }
+}
+
 impl Group {
     /// Those cleared for `clearance`, in order of preference.
-    pub(crate) fn all(pool: &Pool, survey: &Survey, serving: &Serving, clearance: u8) -> SmallVec<[Self; 2]> {
+    fn all(pool: &Pool, survey: &Survey, serving: &Serving, clearance: u8) -> SmallVec<[Self; 2]> {
         let mut groups: SmallVec<[Self; 2]> = SmallVec::new();
         let mut at = 0;
         for (index, (member, look)) in pool.members().iter().zip(&survey.looks).enumerate() {
@@ -62,8 +92,13 @@ impl Group {
         self.aside += usize::from(matches!(status, Status::FailedOver { .. }));
     }
 
-    pub(crate) fn health(&self) -> TierHealth {
+    fn health(&self) -> TierHealth {
         TierHealth { fit: self.fit as u32, total: self.counted as u32 }
+    }
+
+    /// The tier of its members; `None`: they stand in for others.
+    pub(crate) fn tier(&self) -> Option<u8> {
+        self.tier
     }
 
     /// Whether its members stand in for others.
@@ -72,7 +107,7 @@ impl Group {
     }
 
     /// Whether an operator has failed all of it over.
-    pub(crate) fn is_aside(&self) -> bool {
+    fn is_aside(&self) -> bool {
         self.aside == self.members.len()
     }
 

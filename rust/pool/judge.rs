@@ -18,7 +18,7 @@ use crate::pool::events::EventKind;
 use crate::pool::rate::Tally;
 use crate::pool::shared::RECLAIM_EVERY;
 use crate::pool::status::Status;
-use crate::pool::{FailoverSpec, Member, Nanos, Pool};
+use crate::pool::{FailoverSpec, Member, Nanos, Pool, windows};
 
 /// Destinations with enough outcomes that a mean and a deviation take, as Envoy's `success_rate_minimum_hosts`.
 pub const OUTLIER_MIN_DESTINATIONS: usize = 5;
@@ -41,7 +41,7 @@ impl Sweep {
     /// `shared`: whether other processes have a part in the pool's destinations.
     pub(crate) fn new(failover: &FailoverSpec, shared: bool, now: Nanos) -> Self {
         let wanted = failover.eject && failover.outlier_stdev_milli > 0;
-        let outliers = if wanted { next_sweep(failover, now) } else { Nanos::MAX };
+        let outliers = if wanted { windows::end(failover.rate_window, now) } else { Nanos::MAX };
         Self {
             next: AtomicU64::new(if shared { now } else { outliers }),
             outliers: AtomicU64::new(outliers),
@@ -60,12 +60,6 @@ impl Sweep {
     pub(crate) fn is_due(&self, now: Nanos) -> bool {
         now >= self.next.load(Ordering::Relaxed) // relaxed: a deadline; the sweep itself is under a lock
     }
-}
-
-/// At whole multiples of the window, so that a reload does not put the sweep off.
-fn next_sweep(failover: &FailoverSpec, now: Nanos) -> Nanos {
-    let window = failover.rate_window.max(1);
-    (now / window).saturating_add(1).saturating_mul(window)
 }
 
 /// What speaks against a destination.
@@ -135,7 +129,7 @@ impl Pool {
         }
         // Relaxed, here and below: as in `is_due`.
         let due = self.sweep.outliers.load(Ordering::Relaxed);
-        let outliers = if now < due { due } else { next_sweep(failover, now) };
+        let outliers = if now < due { due } else { windows::end(failover.rate_window, now) };
         self.sweep.outliers.store(outliers, Ordering::Relaxed);
         self.sweep.next.store(next.min(outliers), Ordering::Relaxed);
         if now < due {
@@ -206,9 +200,7 @@ impl Pool {
             Cause::Streak(_) => breaker.failing_since(),
             Cause::Rate(_) | Cause::Outlier { .. } => breaker.rate().failing_since(now, failover.rate_window),
         };
-        if let Some(ejection) = breaker.eject(now, failover, destination.salt()) {
-            destination.counts().ejections.increment();
-            destination.record().detected(now.saturating_sub(since));
+        if let Some(ejection) = breaker.eject(now, since, failover, destination.salt()) {
             let kind = EventKind::Ejected { until: ejection.until, times: ejection.times };
             self.registry().changed(now, destination, kind, cause.text(failover));
         }

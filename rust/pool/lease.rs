@@ -163,17 +163,15 @@ impl Pool {
         let (destination, failover) = (lease.destination(), self.failover());
         match outcome {
             Outcome::Success => {
-                destination.counts().trial_successes.increment();
+                destination.breaker().trial_ended(true);
                 if destination.breaker().probe_succeeded(lease.permit, now, failover.probation_successes) {
-                    destination.counts().recoveries.increment();
                     self.registry().changed(now, destination, EventKind::Recovered, "probation passed");
                 }
             }
             Outcome::Failure => {
-                destination.counts().trial_failures.increment();
+                destination.breaker().trial_ended(false);
                 let seed = destination.salt();
                 if let Some(ejection) = destination.breaker().probe_failed(lease.permit, now, failover, seed) {
-                    destination.counts().ejections.increment();
                     let kind = EventKind::Ejected { until: ejection.until, times: ejection.times };
                     self.registry().changed(now, destination, kind, "probation failed");
                 }

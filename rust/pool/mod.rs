@@ -3,7 +3,7 @@
 //! - [`spec`]: what a pool is configured to be.
 //! - [`destination`]: one destination's live state, in atomics; [`registry`] holds all of them by id.
 //! - [`breaker`]: ejection, probation, recovery; [`rate`] counts what [`judge`] decides on; [`tiers`]: spill-over and panic.
-//! - [`aside`]: manual failover; [`record`]: how long troubles took.
+//! - [`aside`]: manual failover; [`outages`]: how long troubles took; [`record`]: the last change.
 //! - [`weights`]: weights that change while the pool is in use; [`tuner`] and `adjust`: by what is observed;
 //!   `switching`: the policy does so; `bound`: bounded load; [`pace`]: limits on messages a second.
 //! - `hot`: what every pick touches of a destination, one cache line each; [`shared`]: what of it the processes of a
@@ -16,10 +16,13 @@
 //! A pick takes no lock. It reads the pool's view, which is rebuilt when the registry's epoch or the next deadline
 //! says so, by one thread, while the others go on with the old one.
 //!
-//! Two ways to use a pool: [`Pool::select`] decides and changes nothing (but the turn of a rotation);
-//! [`Pool::acquire`] decides and holds, and only leases give outcomes. Destinations on probation are for leases only.
+//! Three ways to ask a pool: [`Pool::peek`] tells who would be next, and changes nothing; [`Pool::select`] decides: it
+//! takes a turn and is counted, as a pick and where it is one as a failover; [`Pool::acquire`] decides and holds, and
+//! only leases give outcomes. Destinations on probation are for leases only. Whichever is the first after a deadline
+//! brings the pool up to date: its view, and what it does once a window ([`judge`], `adjust`, `switching`).
 
 mod adjust;
+mod arrivals;
 pub mod aside;
 mod bound;
 pub mod breaker;
@@ -37,6 +40,7 @@ pub mod judge;
 pub mod lease;
 pub mod member;
 mod membership;
+pub mod outages;
 pub mod pace;
 pub mod pick;
 pub mod rate;
@@ -49,6 +53,7 @@ pub mod shared;
 #[path = "elsewhere.rs"]
 pub mod shared;
 pub mod spec;
+pub mod standing;
 mod state;
 mod status;
 mod survey;
@@ -58,6 +63,7 @@ pub mod tiers;
 pub mod tuner;
 pub mod view;
 pub mod weights;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,6 +75,7 @@ use crate::balance::maglev::Table;
 use crate::balance::{Choice, PolicyKind};
 use crate::error::{NoDestination, PoolError};
 use adjust::Adjusting;
+use arrivals::Arrivals;
 use bound::Bound;
 use choose::Purpose;
 use eligible::Eligible;
@@ -96,8 +103,10 @@ pub struct Pool {
     failover: FailoverSpec,
     members: Box<[Member]>,
     ids: Ids,
+    arrivals: Arrivals,
     registry: Arc<Registry>,
     generation: u64,
+    built_at: Nanos,
     /// Never `None` after `build`.
     eligible: ArcSwapOption<Eligible>,
     /// Held by the one thread that rebuilds the view, looks for outliers, adjusts weights or switches the policy.
@@ -129,6 +138,8 @@ impl Pool {
         let destinations = destinations.collect::<Result<Vec<_>, _>>();
         let destinations =
             destinations.map_err(|error| PoolError { pool: spec.id.to_string(), problem: error.to_string() })?;
+        let predecessor = registry.live(&spec.id);
+        let arrivals = Arrivals::of(&spec, predecessor.as_deref(), now);
         let members: Box<[Member]> = spec
             .members
             .iter()
@@ -160,9 +171,11 @@ impl Pool {
                     .collect(),
             ),
             ids: Ids::of(&members),
+            arrivals,
             members,
             registry: Arc::clone(registry),
             generation,
+            built_at: now,
             eligible: ArcSwapOption::empty(),
             rebuilding: Mutex::new(()),
             reweighing: Mutex::new(()),
@@ -185,6 +198,14 @@ impl Pool {
         let (pick, _) = self.choose(request, Purpose::Decide, now, rng)?;
         self.count_failover(&pick);
         Ok(pick)
+    }
+
+    /// Where a message would go, for a report: nothing is counted, and no turn of a rotation taken.
+    ///
+    /// # Errors
+    /// As [`Pool::select`].
+    pub fn peek(&self, request: &Request<'_>, now: Nanos, rng: &mut fastrand::Rng) -> Result<Pick, NoDestination> {
+        self.choose(request, Purpose::Look, now, rng).map(|(pick, _)| pick)
     }
 
     /// Decides where a message goes and holds the destination for it.
@@ -244,6 +265,16 @@ impl Pool {
     /// Number of its configuration.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Who of its members came while others were in use.
+    pub(crate) fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
+    /// When it was built.
+    pub(crate) fn built_at(&self) -> Nanos {
+        self.built_at
     }
 
     /// The registry its destinations live in.

@@ -14,7 +14,7 @@ const LATER: Nanos = 60 * SECOND;
 
 fn ejected(spec: &FailoverSpec) -> Arc<Destination> {
     let destination = Destination::new("a".into(), hot::Slot::new());
-    assert!(destination.breaker().eject(SECOND, spec, 7).is_some());
+    assert!(destination.breaker().eject(SECOND, SECOND, spec, 7).is_some());
     Arc::new(destination)
 }
 
@@ -73,7 +73,7 @@ fn of_an_ejection_and_a_pause_the_later_deadline_stays() {
                 let spec = spec.clone();
                 thread::spawn(move || other.breaker().pause(0, SECOND, Some(pause * SECOND), &spec))
             };
-            let ejection = shared.breaker().eject(SECOND, &spec, 7).map_or(0, |ejection| ejection.until);
+            let ejection = shared.breaker().eject(SECOND, SECOND, &spec, 7).map_or(0, |ejection| ejection.until);
             let paused = thread.join().unwrap().unwrap_or(0);
             assert_eq!(shared.breaker().phase(SECOND), Phase::Out(ejection.max(paused)));
             assert!(ejection.max(paused) >= (pause + 1) * SECOND);

@@ -35,8 +35,8 @@ pub struct Pick {
     pub probe: bool,
     /// Why this one.
     pub reason: Reason,
-    /// The probability with which it was drawn among those that could be, where chance and weights alone decide
-    /// (`random`, `weighted_random`, `adaptive`) and it is known exactly.
+    /// The probability with which it was drawn of all that the message could have gone to, of any tier, where chance
+    /// and weights alone decide (`random`, `weighted_random`, `adaptive`) and it is known exactly.
     pub propensity: Option<f64>,
 }
 

@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -16,6 +16,7 @@ use crate::pool::destination::{Admin, Destination, Health};
 use crate::pool::events::{EventKind, EventLog, Events};
 use crate::pool::hot::Slot;
 use crate::pool::shared::{Map, SharedError};
+use crate::pool::standing::Stand;
 use crate::pool::{Nanos, Pool};
 
 /// Which rotation of a pool: rotations go on where they were when a pool's view is rebuilt or its configuration
@@ -29,6 +30,14 @@ pub(crate) struct CursorKey {
     pub(crate) list: u8,
 }
 
+/// A pool in use.
+#[derive(Debug)]
+struct Live {
+    /// Weak, for a pool keeps its registry.
+    pool: Weak<Pool>,
+    stand: Arc<Stand>,
+}
+
 /// All destinations by id.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -39,6 +48,8 @@ pub struct Registry {
     cursors: Mutex<HashMap<CursorKey, Arc<Cursor>>>,
     /// Those that left their pool and held a message then.
     leaving: Mutex<Vec<Arc<str>>>,
+    /// The pools in use, by id. Changes of state look here; no pick does.
+    live: RwLock<HashMap<Arc<str>, Live>>,
     /// Held while a destination is judged, so that two destinations cannot both be the one that may still be ejected.
     judging: Mutex<()>,
     log: EventLog,
@@ -107,12 +118,40 @@ impl Registry {
     /// destinations. Call it when the pools are in use; a pool that is reused keeps its generation, and its leases
     /// stay valid. Forgets the rotations of pools that are gone.
     pub fn publish<'a>(&self, pools: impl IntoIterator<Item = &'a Arc<Pool>>) {
-        let mut live = HashSet::new();
-        for pool in pools {
-            live.insert(pool.id());
+        let pools: Vec<&Arc<Pool>> = pools.into_iter().collect();
+        for pool in &pools {
             pool.members().iter().for_each(|member| member.destination().publish(pool.generation()));
         }
-        self.cursors.lock().retain(|key, _| live.contains(&key.pool));
+        let own: Vec<_> = pools.into_iter().filter(|pool| std::ptr::eq(&raw const **pool.registry(), self)).collect();
+        let ids: HashSet<&Arc<str>> = own.iter().map(|pool| pool.id()).collect();
+        self.cursors.lock().retain(|key, _| ids.contains(&key.pool));
+        {
+            let mut live = self.live.write();
+            let before = std::mem::take(&mut *live);
+            for pool in &own {
+                let stand = before.get(pool.id()).map_or_else(Arc::default, |live| Arc::clone(&live.stand));
+                live.insert(Arc::clone(pool.id()), Live { pool: Arc::downgrade(pool), stand });
+            }
+        }
+        own.into_iter().for_each(|pool| self.look_at(pool, pool.built_at()));
+    }
+
+    /// The pool of this id that is in use.
+    pub(crate) fn live(&self, pool: &str) -> Option<Arc<Pool>> {
+        self.live.read().get(pool)?.pool.upgrade()
+    }
+
+    /// The standing of a pool, if it is the one in use.
+    pub(crate) fn stand(&self, pool: &Pool) -> Option<Arc<Stand>> {
+        let live = self.live.read();
+        live.get(pool.id()).filter(|live| std::ptr::eq(live.pool.as_ptr(), pool)).map(|live| Arc::clone(&live.stand))
+    }
+
+    /// Takes note of who serves the pool.
+    fn look_at(&self, pool: &Pool, now: Nanos) {
+        if let Some(stand) = self.stand(pool) {
+            stand.note(pool.standing_at(now), now);
+        }
     }
 
     /// Forgets the destinations that are neither among `ids` nor hold a message.
@@ -139,7 +178,7 @@ impl Registry {
     /// Sets what the operator wants; the state before, or `None` if there is no such destination.
     pub fn set_admin(&self, id: &str, admin: Admin, reason: &'static str, now: Nanos) -> Option<Admin> {
         let destination = self.get(id)?;
-        let before = destination.swap_admin(admin);
+        let before = destination.swap_admin(admin, now);
         if before != admin {
             self.changed(now, &destination, EventKind::Admin(admin), reason);
         }
@@ -149,7 +188,7 @@ impl Registry {
     /// Sets what health checks say; the state before, or `None` if there is no such destination.
     pub fn set_health(&self, id: &str, health: Health, reason: &'static str, now: Nanos) -> Option<Health> {
         let destination = self.get(id)?;
-        let before = destination.swap_health(health);
+        let before = destination.swap_health(health, now);
         if before != health {
             self.changed(now, &destination, EventKind::Health(health), reason);
         }
@@ -162,7 +201,6 @@ impl Registry {
         let destination = self.get(id)?;
         let was_out = destination.breaker().reset(now);
         if was_out {
-            destination.counts().recoveries.increment();
             self.changed(now, &destination, EventKind::Recovered, "operator");
         }
         Some(was_out)
@@ -220,6 +258,10 @@ impl Registry {
         self.noted(now, destination, kind, reason);
         // Release: publishes the change to whoever sees the new epoch.
         self.epochs().fetch_add(1, Ordering::Release);
+        let has_it = |pool: &Arc<Pool>| pool.index_of(destination.id()).is_some();
+        let concerned: Vec<Arc<Pool>> =
+            self.live.read().values().filter_map(|live| live.pool.upgrade()).filter(has_it).collect();
+        concerned.iter().for_each(|pool| self.look_at(pool, now));
     }
 
     /// Records what changes nothing for pools.

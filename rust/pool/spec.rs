@@ -143,7 +143,9 @@ pub struct FailoverSpec {
     pub on_exhausted: OnExhausted,
     /// Whether the health axis is considered.
     pub health: bool,
-    /// After a recovery, the time in which share and in-flight cap grow from a tenth to the whole; 0: at once.
+    /// The time in which share and in-flight cap of a destination that comes into use while others go on grow from a
+    /// tenth to the whole: after an ejection, being unhealthy, drained, disabled or failed over, or when it is added to
+    /// the pool; 0: at once.
     pub slow_start: Nanos,
 }
 

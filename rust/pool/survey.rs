@@ -1,6 +1,7 @@
 //! The live state of a pool's members, looked at once for a view: where there are many each look waits for memory, and
 //! a second one would cost as much again.
 
+use crate::pool::aside::Serving;
 use crate::pool::breaker::Phase;
 use crate::pool::destination::Health;
 use crate::pool::events::EventKind;
@@ -11,7 +12,7 @@ use crate::pool::{Nanos, Pool};
 #[derive(Debug)]
 pub(crate) struct Look {
     pub(crate) status: Status,
-    /// When it last came back into use, where the pool heeds that.
+    /// When it last came into use, or back into it, while others went on: what slow start begins at.
     pub(crate) returned: Option<Nanos>,
     /// Whether health checks say so, where the pool heeds those.
     pub(crate) degraded: bool,
@@ -32,7 +33,7 @@ impl Survey {
     pub(crate) fn of(pool: &Pool, now: Nanos) -> Self {
         let (failover, registry) = (pool.failover(), pool.registry());
         let mut survey = Self { looks: Vec::with_capacity(pool.members().len()), until: Nanos::MAX, any_aside: false };
-        for member in pool.members() {
+        for (index, member) in pool.members().iter().enumerate() {
             let destination = member.destination();
             let (aside, breaker) = (destination.aside(), destination.breaker());
             if aside.lapse(now) {
@@ -47,18 +48,23 @@ impl Survey {
                 Phase::Closed | Phase::Probation => Nanos::MAX,
             };
             let hold = aside.until(now);
-            let returned = destination.returned_at(true);
+            let returned = pool.arrivals().at(index).max(destination.returned_at(failover));
             let ramp = returned.map(|at| at.saturating_add(failover.slow_start));
             let ramp = ramp.filter(|end| *end > now).unwrap_or(Nanos::MAX);
             survey.until = survey.until.min(out).min(ramp).min(hold.unwrap_or(Nanos::MAX));
             survey.any_aside |= hold.is_some();
             survey.looks.push(Look {
                 status: Status::of(member, failover, now),
-                returned: if failover.eject { returned } else { destination.returned_at(false) },
+                returned,
                 degraded: failover.health && destination.health() == Health::Degraded,
             });
         }
         survey
+    }
+
+    /// Who serves first by an operator's word, as looked at.
+    pub(crate) fn serving(&self, pool: &Pool, now: Nanos) -> Serving {
+        if self.any_aside { Serving::of(pool, now) } else { Serving::plain(pool) }
     }
 
     pub(crate) fn status(&self, member: usize) -> Status {

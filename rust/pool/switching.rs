@@ -17,13 +17,11 @@ use crate::balance::PolicyKind;
 use crate::balance::auto::{Auto, Figures, Shape, Verdict};
 use crate::pool::events::EventKind;
 use crate::pool::membership::Turnover;
-use crate::pool::{Member, Nanos, Outcome, Pool};
+use crate::pool::{Member, Nanos, Outcome, Pool, windows};
 use crate::stats::{Bucket, Counter, Histogram};
 
 /// The shortest window.
 const WINDOW: Nanos = 5_000_000_000;
-/// Windows of large pools, by member.
-const WINDOW_BY_MEMBER: Nanos = 100_000;
 /// Outcomes below which a 99th percentile is a matter of chance.
 const OUTCOMES: u64 = 500;
 /// Outcomes a destination below which it is a matter of chance who is busiest.
@@ -59,7 +57,7 @@ struct State {
 
 impl Switching {
     pub(crate) fn new(members: &[Member], shape: Shape, adjusts: bool, now: Nanos) -> Self {
-        let window = WINDOW.max(members.len() as Nanos * WINDOW_BY_MEMBER);
+        let window = windows::length(WINDOW, members.len());
         let auto = Auto::new(shape);
         Self {
             next: AtomicU64::new(now.saturating_add(window)),
@@ -85,7 +83,7 @@ impl Switching {
         // Relaxed, as in `is_due`, `in_force` and `observe`.
         Self {
             next: AtomicU64::new(self.next.swap(u64::MAX, Ordering::Relaxed)),
-            window: WINDOW.max(members.len() as Nanos * WINDOW_BY_MEMBER),
+            window: windows::length(WINDOW, members.len()),
             in_force: AtomicU8::new(self.in_force.load(Ordering::Relaxed)),
             since: AtomicU64::new(self.since.load(Ordering::Relaxed)),
             latencies: Arc::clone(&self.latencies),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::balance::{Choice, PolicyKind};
 use crate::pool::breaker::Phase;
 use crate::pool::destination::{Admin, Destination, Health};
-use crate::pool::record::Page;
+use crate::pool::outages::Outages;
+use crate::pool::record::Change;
+use crate::pool::standing::Standing;
 use crate::pool::status::Status;
 use crate::pool::{Nanos, Pool};
 
@@ -42,16 +44,12 @@ pub struct DestinationView {
     pub overloaded: u64,
     /// Leases ended without an outcome.
     pub cancelled: u64,
-    /// Times it was ejected.
-    pub ejections: u64,
-    /// Times it recovered.
-    pub recoveries: u64,
     /// Times it was picked because those before it could not serve.
     pub failovers: u64,
-    /// Trials on probation: begun, passed, failed. (The others are under way, were cancelled, or met an overload.)
-    pub trials: [u64; 3],
-    /// How long its troubles took, and its last change.
-    pub record: Page,
+    /// Its outages. (Trials that neither passed nor failed are under way, were cancelled, or met an overload.)
+    pub outages: Outages,
+    /// Its last change, as far as this process made or noticed it.
+    pub change: Option<Change>,
     /// Average share of successes, 0..=1; 1.0 before any outcome.
     pub success_rate: f32,
     /// Peak EWMA of latency, ns; `None` before any success.
@@ -90,11 +88,9 @@ impl Destination {
             failures: counts.failures.get(),
             overloaded: counts.overloaded.get(),
             cancelled: counts.cancelled.get(),
-            ejections: counts.ejections.get(),
-            recoveries: counts.recoveries.get(),
             failovers: counts.failovers.get(),
-            trials: [counts.trials.get(), counts.trial_successes.get(), counts.trial_failures.get()],
-            record: self.record().read(),
+            outages: self.breaker().outages(),
+            change: self.record().read(),
             success_rate: self.failures().success(),
             latency: self.latency().last().map(|latency| latency as Nanos),
             percentiles: self.histogram().and_then(|histogram| histogram.quantiles([0.5, 0.95, 0.99])),
@@ -117,6 +113,10 @@ pub struct PoolView {
     pub members: Vec<MemberView>,
     /// Fit members of those enabled with a weight above 0, 0..=1.
     pub healthy_ratio: f32,
+    /// Who serves.
+    pub standing: Standing,
+    /// Since when; `None`: since the pool exists.
+    pub standing_since: Option<Nanos>,
 }
 
 /// A member of a pool at one moment.
@@ -151,12 +151,17 @@ impl Pool {
             max_in_flight: member.max_in_flight(),
             eligible: Status::of(member, self.failover(), now).is_fit() && self.has_room(index, now),
         };
+        let healthy_ratio = self.healthy_ratio(now); // which takes note of who serves
+        let stand = self.registry().stand(self).and_then(|stand| stand.read());
+        let (standing, standing_since) = stand.unwrap_or_else(|| (self.standing_at(now), None));
         PoolView {
+            standing,
+            standing_since,
             id: Arc::clone(self.id()),
             policy: self.choice(),
             in_force: self.policy(),
             members: self.members().iter().enumerate().map(member).collect(),
-            healthy_ratio: self.healthy_ratio(now),
+            healthy_ratio,
         }
     }
 

@@ -69,6 +69,11 @@ impl Dice {
         Self { next: AtomicU64::new(seed.unwrap_or_else(|| fastrand::u64(..))) }
     }
 
+    /// What the next roll will be, which it stays: reports change no decision.
+    fn peek(&self) -> fastrand::Rng {
+        fastrand::Rng::with_seed(self.next.load(Ordering::Relaxed)) // relaxed: as below
+    }
+
     fn roll(&self) -> fastrand::Rng {
         // Relaxed: only that every call gets a number of its own matters.
         fastrand::Rng::with_seed(self.next.fetch_add(1, Ordering::Relaxed))

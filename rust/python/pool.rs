@@ -14,7 +14,7 @@ use super::errors::{config_error, no_destination, pool_error};
 use super::lease::Lease;
 use super::{Dice, now, seconds, spec, unix_seconds};
 use crate::balance::hash::xxh64;
-use crate::pool::record::Times;
+use crate::pool::outages::Times;
 use crate::pool::{Destination, Nanos, Pool as Members, PoolSpec, Registry, Request};
 
 /// Members, with their ids as Python strings, made once.
@@ -258,16 +258,15 @@ pub(super) fn destination_state<'py>(
     dict.set_item("failures", view.failures)?;
     dict.set_item("overloaded", view.overloaded)?;
     dict.set_item("cancelled", view.cancelled)?;
-    dict.set_item("ejections", view.ejections)?;
-    dict.set_item("recoveries", view.recoveries)?;
+    dict.set_item("ejections", view.outages.ejections)?;
+    dict.set_item("recoveries", view.outages.recoveries)?;
     dict.set_item("failovers", view.failovers)?;
-    let [trials, passed, failed] = view.trials;
-    dict.set_item("trials", trials)?;
-    dict.set_item("trials_passed", passed)?;
-    dict.set_item("trials_failed", failed)?;
-    dict.set_item("time_to_detect", times(py, view.record.detection)?)?;
-    dict.set_item("time_to_recover", times(py, view.record.recovery)?)?;
-    let change = view.record.change;
+    dict.set_item("trials", view.outages.trials)?;
+    dict.set_item("trials_passed", view.outages.trials_passed)?;
+    dict.set_item("trials_failed", view.outages.trials_failed)?;
+    dict.set_item("time_to_detect", times(py, view.outages.detection)?)?;
+    dict.set_item("time_to_recover", times(py, view.outages.recovery)?)?;
+    let change = view.change;
     dict.set_item("since", change.as_ref().map(|change| unix_seconds(change.at)))?;
     dict.set_item("reason", change.as_ref().map(|change| change.reason.as_ref()))?;
     dict.set_item("success_rate", view.success_rate)?;

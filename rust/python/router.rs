@@ -15,7 +15,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::decision::{self, Decision, Plan};
-use super::errors::{build_error, config_error, fail_over_error, match_error, turnout_error};
+use super::errors::{build_error, config_error, fail_over_error, match_error, no_destination, turnout_error};
 use super::events::EventLog;
 use super::lease::Lease;
 use super::message::{Keys, check, with_message};
@@ -187,6 +187,15 @@ impl Router {
         let plan = Self::custom_plan(&live, message, rule, target)?;
         self.count(at);
         Ok(Plan::new(Arc::new(plan), None, Arc::clone(&self.dice)))
+    }
+
+    fn _peek(&self, pool: &str, exclude: Vec<String>) -> PyResult<Decision> {
+        let snapshot = Arc::clone(&self.live.load().snapshot);
+        let target = snapshot.target_named(pool).ok_or_else(|| config_error(format!("there is no pool {pool:?}")))?;
+        let plan = Fixed { snapshot, origin: Origin::Default, target, asked: Asked::default() };
+        let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
+        let choice = plan.peek(&exclude, now(), &mut self.dice.peek()).map_err(no_destination)?;
+        Ok(Decision::new(Arc::new(plan), Some(choice), Box::default()))
     }
 
     #[pyo3(signature = (message, rules = None))]

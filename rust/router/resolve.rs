@@ -270,6 +270,17 @@ impl Plan {
         })
     }
 
+    /// The destination that would be picked, for a report: nothing is counted, and no turn taken.
+    ///
+    /// # Errors
+    /// As [`Plan::select`].
+    pub fn peek(&self, exclude: &[&str], now: Nanos, random: &mut fastrand::Rng) -> Result<Choice, NoDestination> {
+        self.first_of(None, exclude, |pool, request| {
+            let pick = self.snapshot.pools[pool].peek(request, now, random)?;
+            Ok(Choice { pool, pick })
+        })
+    }
+
     /// Picks a destination and holds it.
     ///
     /// # Errors

@@ -361,8 +361,8 @@ impl<'a> World<'a> {
                 failures: measured.failures,
                 timeouts: measured.timeouts,
                 overloaded: measured.overloaded,
-                ejections: count(|one| one.counts().ejections.get()),
-                recoveries: count(|one| one.counts().recoveries.get()),
+                ejections: count(|one| one.breaker().outages().ejections),
+                recoveries: count(|one| one.breaker().outages().recoveries),
                 most_in_flight: measured.most_in_flight,
                 latency: measured.latencies.summary(),
             }

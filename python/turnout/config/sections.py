@@ -203,8 +203,9 @@ class FailoverConfig(Model):
     )
     slow_start: Duration = Field(
         default=10.0,
-        description="Time after a recovery in which a destination's share and its max_in_flight grow from a tenth to "
-        "the whole; 0: at once.",
+        description="Time in which the share and the max_in_flight of a destination that comes into use while others "
+        "go on grow from a tenth to the whole: after an ejection, being unhealthy, drained, disabled or failed over, "
+        "or when it is added to a pool; 0: at once.",
     )
 
     @model_validator(mode="after")

@@ -3,13 +3,14 @@
 They decide and report; nothing is delivered. Calls with an equal configuration share a router, of which the 64 used
 last are kept, so that positions in a rotation, latencies and ejections live on between calls; ``result.router`` gives
 it, to take leases from and to deliver with. ``router=`` uses a router of the caller's instead; the configuration is
-then that router's, and destinations are named by their ids in it. A decision is a lease taken and cancelled at once:
-it counts as an attempt without an outcome. A call reads the statistics of the whole router, so it costs in proportion
-to its destinations: about 0.2 ms for ten, 15 ms for a thousand. To decide in a microsecond there is ``Router.route``.
+then that router's, and destinations are named by their ids in it. Decisions hold nothing and are counted as picks;
+``manage_failover`` only reports, and counts nothing. A call reads the statistics of the whole router, so it costs in
+proportion to its destinations: about 0.2 ms for ten, 15 ms for a thousand. To decide in a microsecond there is
+``Router.route``.
 
 What the specification calls error handling, function by function. An exception ends the call; a text in
 ``result.degraded`` starts with the word given here and says what was worked around. (``without_effect``: a switch was
-set that does nothing in this release, such as ``dynamic_adjustment``.)
+set that does nothing under this configuration, such as ``dynamic_adjustment`` where the policy does not go by weights.)
 
 ================  ===========================  ======================================================================
 function          case                         what happens
@@ -23,7 +24,7 @@ route_message     failover failures            ``NoDestinationError`` with ``ret
                                                the route can serve; all of ``manage_failover``'s, below
 route_message     validation errors            ``MessageError`` names the field; ``ConfigError`` lists all problems
 balance_load      algorithm failures           ``ConfigError`` for an unknown algorithm; ``LoadBalancingError`` where
-                                               there is nothing to balance: no destinations, or all of weight 0
+                                               there is nothing to balance; with all weights 0 all are equal
 balance_load      health check errors          ``unhealthy``: reported unhealthy or degraded; ``panic``: too few are
                                                healthy, so health was ignored
 balance_load      performance degradation      ``performance_degradation``: the one selected fails, or is far slower
@@ -172,8 +173,6 @@ async def balance_load(
     if settings.algorithm not in (None, view.pool.policy):
         problem = f"pool {view.pool.id!r} of the router is balanced by {view.pool.policy}, not {settings.algorithm}"
         raise LoadBalancingError(problem)
-    if all(one.weight == 0 for one in view.members):
-        raise LoadBalancingError("all destinations have weight 0: none may be picked; give one a weight")
     decision = pick(router, view, message)
     return balancing_result(router, _view(router, router.stats(), view.pool.id, view.only), decision)
 

@@ -44,12 +44,16 @@ def choose(plan: Plan) -> tuple[list[Decision], list[str]]:
 def pick(router: Router, view: PoolView, message: Any) -> Decision:
     """A destination of one pool, of those that the view shows."""
     plan = router._plan_to({} if message is None else message, view.pool.id, "balance_load")
+    return plan.select(exclude=_hidden(view))
+
+
+def _hidden(view: PoolView) -> list[str]:
     shown = {one.id for one in view.members}
-    return plan.select(exclude=[one.id for one in view.pool.destinations if one.id not in shown])
+    return [one.id for one in view.pool.destinations if one.id not in shown]
 
 
 def _idle(router: Router, section: str) -> list[str]:
-    """Switches of the section that are set and have no effect in this release."""
+    """Switches of the section that are set and have no effect under this configuration."""
     return [f"without_effect: {notice}" for notice in notices(router.config) if notice.startswith(f"{section}.")]
 
 
@@ -84,13 +88,18 @@ class _Serving:
     """Why none does."""
 
 
+def _next(router: Router, view: PoolView) -> Decision:
+    """Whom the pool would pick next of those that the view shows. Nothing is counted: it is for a report."""
+    return router._peek(view.pool.id, _hidden(view))
+
+
 def _serving(router: Router, view: PoolView, primary: PoolMember, decision: Decision | None) -> _Serving:
     """By the decision if there is one, else the primary if it is eligible; else the core is asked who it would be."""
     if decision is None:
         if primary.eligible and not any(view.state(one.id).failed_over for one in view.members):
             return _Serving("primary", primary.id)
         try:
-            decision = pick(router, view, None)
+            decision = _next(router, view)
         except NoDestinationError as error:
             return _Serving("exhausted", None, error.retry_at, str(error))
     if decision.panic:
@@ -120,7 +129,7 @@ def failover_result(
     return FailoverResult(
         primary_destination=view.destination(primary.id),
         backup_destinations=tuple(view.destination(one.id) for one in others),
-        failover_status=view.failover_status(serving.state, events, serving.retry_at),
+        failover_status=view.failover_status(serving.state, serving.retry_at),
         recovery_metrics=view.recovery_metrics(settings),
         health_status=view.health_status(),
         active_destination=None if serving.active is None else view.destination(serving.active),

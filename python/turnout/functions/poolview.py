@@ -213,10 +213,9 @@ class PoolView:
     def failover_status(
         self,
         state: Literal["primary", "failed_over", "panic", "exhausted"],
-        events: Collection[Event],
         retry_at: float | None = None,
     ) -> FailoverStatus:
-        """The status in words, and since when: the latest event of a destination of the lowest tier."""
+        """The status in words, and since when."""
         lowest = min(one.tier for one in self.members)
         first = {one.id for one in self.members if one.tier == lowest}
         out = [f"{name} is {self.state(name).state}" for name in sorted(first) if self.state(name).state != "healthy"]
@@ -228,8 +227,7 @@ class PoolView:
         }[state]
         if out:
             reason += f": {', '.join(out)}"
-        since = max((event.at for event in events if event.destination in first), default=None)
-        return FailoverStatus(state, reason, since, retry_at)
+        return FailoverStatus(state, reason, self.pool.since, retry_at)
 
 
 def _mean(times: Iterable[Times]) -> float | None:

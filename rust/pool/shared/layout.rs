@@ -8,7 +8,7 @@ use crate::pool::sync::Latch;
 /// What the file begins with.
 pub(super) const MAGIC: [u8; 8] = *b"turnout\x01";
 /// Version of the layout.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 /// Workers at most: their bits are one word.
 pub(super) const WORKERS: u32 = 64;
 /// Longest id of a destination, in bytes: 256 characters of four.

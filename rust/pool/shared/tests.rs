@@ -122,11 +122,57 @@ fn an_ejection_by_one_is_seen_by_the_others_at_once() {
 }
 
 #[test]
+fn outages_are_measured_once_whoever_ejects_and_whoever_recovers() {
+    let file = Scratch::new();
+    let mut workers: Vec<Worker> =
+        (1..=3).map(|seed| Worker::new(file.join(), spec(PolicyKind::RoundRobin, 3), seed)).collect();
+    let pinned = |worker: &mut Worker, outcome: Outcome, now: Nanos| {
+        let request = Request { pinned: Some("b"), ..Request::default() };
+        worker.pool.acquire(&request, now, &mut worker.rng).unwrap().finish(outcome, now);
+    };
+    let seen = |worker: &Worker, now: Nanos| worker.registry.get("b").unwrap().view(now).outages;
+    let mut now = SECOND;
+    let (mut lengths, mut trials) = (Vec::new(), 0);
+    // Who fails, who makes the trial that fails (if any), who makes the two that pass.
+    for (ejector, failing, passing) in [(0, None, 1), (0, Some(2), 0), (1, None, 2), (0, None, 0)] {
+        for _ in 0..5 {
+            now += SECOND / 10;
+            pinned(&mut workers[ejector], Outcome::Failure, now);
+        }
+        let ejected = now;
+        let wait = |workers: &[Worker], now| workers[0].registry.get("b").unwrap().view(now).ejected_for.unwrap();
+        for (worker, outcome) in failing
+            .map(|worker| (worker, Outcome::Failure))
+            .into_iter()
+            .chain([(passing, Outcome::Success), (passing, Outcome::Success)])
+        {
+            if workers[0].registry.get("b").unwrap().view(now).breaker == "ejected" {
+                now += wait(&workers, now);
+            }
+            pinned(&mut workers[worker], outcome, now);
+            trials += 1;
+        }
+        lengths.push(now - ejected);
+        for worker in &workers {
+            let outages = seen(worker, now);
+            assert_eq!(outages, seen(&workers[0], now), "all tell the same");
+            assert_eq!((outages.recovery.count, outages.recovery.last), (lengths.len() as u64, now - ejected));
+            assert_eq!((outages.detection.count, outages.detection.last), (lengths.len() as u64, 4 * SECOND / 10));
+        }
+        now += SECOND;
+    }
+    let outages = seen(&workers[1], now);
+    assert_eq!((outages.recovery.sum, Some(&outages.recovery.longest)), (lengths.iter().sum(), lengths.iter().max()));
+    assert_eq!((outages.ejections, outages.recoveries), (5, 4), "four streaks and a failed trial");
+    assert_eq!((outages.trials, outages.trials_passed, outages.trials_failed), (trials, 8, 1));
+}
+
+#[test]
 fn of_all_workers_one_makes_the_trial() {
     let file = Scratch::new();
     let places: Vec<Place> = (0..10).map(|_| Map::place(&file.join(), "a").unwrap()).collect();
     let failover = crate::pool::FailoverSpec::default();
-    assert!(places[3].shared().breaker.eject(SECOND, &failover, 7).is_some());
+    assert!(places[3].shared().breaker.eject(SECOND, SECOND, &failover, 7).is_some());
     let later = 100 * SECOND;
     let trials = places.iter().filter(|place| place.shared().breaker.take_permit(later, SECOND).is_some()).count();
     assert_eq!(trials, 1);
@@ -158,7 +204,7 @@ fn a_slot_that_goes_to_another_destination_begins_anew() {
         assert!(!place.shared().breaker.is_ejected());
         assert!(place.hold(u32::MAX));
         place.shared().latency.observe(SECOND, SECOND);
-        place.shared().breaker.eject(SECOND, &crate::pool::FailoverSpec::default(), 1);
+        place.shared().breaker.eject(SECOND, SECOND, &crate::pool::FailoverSpec::default(), 1);
         assert_eq!(place.index, index % 8, "the first free one");
     }
 }

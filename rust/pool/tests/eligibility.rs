@@ -45,8 +45,35 @@ fn rotation_goes_on_after_a_rebuild_and_a_reload() {
 }
 
 #[test]
+fn a_look_counts_nothing_and_takes_no_turn() {
+    for policy in PolicyKind::ALL {
+        let mut spec = spec(policy, 4);
+        spec.members[3].tier = 1;
+        let mut bench = Bench::new(spec);
+        bench.registry.fail_over("a", Some("d".into()), Nanos::MAX, bench.now);
+        let counted = |bench: &Bench| {
+            let views = bench.registry.all().into_iter().map(|one| one.view(bench.now));
+            views.map(|view| (view.picks, view.failovers, view.in_flight)).collect::<Vec<_>>()
+        };
+        for request in [Request::default(), Request { exclude: &["d"], ..Request::default() }] {
+            for _ in 0..20 {
+                let before = counted(&bench);
+                let (mut twin, mut again) = (bench.rng.clone(), bench.rng.clone());
+                let look = bench.pool.peek(&request, bench.now, &mut twin).unwrap();
+                assert_eq!(bench.pool.peek(&request, bench.now, &mut again), Ok(look), "{policy}");
+                assert_eq!(counted(&bench), before, "{policy}");
+                assert_eq!(bench.select(&request), Ok(look), "{policy}: it told who would be next");
+                assert_ne!(counted(&bench), before, "{policy}");
+            }
+        }
+    }
+}
+
+#[test]
 fn changes_are_seen_by_the_very_next_pick() {
-    let mut bench = Bench::of(PolicyKind::RoundRobin, 3);
+    let mut spec = spec(PolicyKind::RoundRobin, 3);
+    spec.failover.slow_start = 0;
+    let mut bench = Bench::new(spec);
     let now = bench.now;
     let (enabled, healthy) = (Admin::Enabled, Health::Healthy);
     let states = [(Admin::Draining, healthy), (Admin::Disabled, healthy), (enabled, Health::Unhealthy)];

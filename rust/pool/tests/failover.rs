@@ -41,16 +41,15 @@ fn five_failures_in_a_row_eject_and_four_do_not() {
 
 #[test]
 fn destinations_ejected_together_do_not_come_back_together() {
-    let mut spec = ejecting(8);
-    spec.failover.max_ejected_percent = 100;
+    let mut spec = spec(PolicyKind::RoundRobin, 20);
+    spec.failover.max_ejected_percent = 50;
     let mut bench = Bench::new(spec);
-    let mut ends: Vec<Nanos> = Vec::new();
-    for id in ["a", "b", "c", "d", "e", "f"] {
-        bench.fail(id, 5);
-        ends.push(left(&bench, id));
-    }
+    let ids: Vec<String> = bench.pool.members().iter().map(|member| member.id().to_string()).take(10).collect();
+    ids.iter().for_each(|id| bench.fail(id, 5));
+    let mut ends: Vec<Nanos> = ids.iter().map(|id| left(&bench, id)).collect();
     ends.sort_unstable();
-    assert!(ends.iter().all(|end| (10 * SECOND..=11 * SECOND).contains(end)));
+    assert!(ends[0] >= 30 * SECOND && ends[9] <= 33 * SECOND);
+    assert!(ends[9] - ends[0] > SECOND, "spread over the jitter: {ends:?}");
     assert!(ends.windows(2).all(|pair| pair[1] - pair[0] > MS), "{ends:?}");
 }
 
@@ -84,7 +83,7 @@ fn after_an_ejection_one_trial_at_a_time_until_enough_succeed() {
     assert_eq!(bench.breaker("b"), "closed");
     assert!(bench.ids(20).contains('b'));
     assert_eq!(bench.events_of("b"), ["ejected", "probation", "recovered"]);
-    assert_eq!(bench.destination("b").counts().recoveries.get(), 1);
+    assert_eq!(bench.destination("b").breaker().outages().recoveries, 1);
 }
 
 #[test]
@@ -99,7 +98,7 @@ fn a_failed_trial_ejects_for_longer_and_never_beyond_the_cap() {
         before = left(&bench, "b");
         assert!(bounds.contains(&(before.div_ceil(SECOND))), "{before} {bounds:?}");
     }
-    assert_eq!(bench.destination("b").counts().ejections.get(), 4);
+    assert_eq!(bench.destination("b").breaker().outages().ejections, 4);
 }
 
 #[test]
@@ -138,6 +137,26 @@ fn the_last_eligible_destination_is_never_ejected_unless_asked() {
 }
 
 #[test]
+fn the_last_destination_stays_whatever_speaks_against_it() {
+    type Spoil = fn(&mut Bench);
+    let causes: [(&str, Spoil); 3] = [
+        ("a streak", |bench| bench.fail("a", 50)),
+        ("a rate", |bench| bench.outcomes("a", 500, 2)),
+        ("an outlier", |bench| {
+            bench.outcomes("a", 500, 3);
+            bench.now = 10 * SECOND;
+            bench.ids(1);
+        }),
+    ];
+    for (cause, spoil) in causes {
+        let mut bench = Bench::of(PolicyKind::RoundRobin, 1);
+        spoil(&mut bench);
+        assert_eq!(bench.breaker("a"), "closed", "{cause}");
+        assert_eq!(bench.select(&Request::default()).map(|pick| pick.panic), Ok(false), "{cause}");
+    }
+}
+
+#[test]
 fn a_spared_destination_is_judged_again_after_another_streak() {
     let mut bench = Bench::new(ejecting(2));
     bench.registry.set_health("b", Health::Unhealthy, "test", bench.now);
@@ -169,7 +188,7 @@ fn overload_pauses_and_leaves_the_streak_alone() {
     lease.finish(Outcome::Overloaded { retry_after: Some(3 * SECOND) }, bench.now);
     assert!(!bench.ids(9).contains('b'));
     assert_eq!(left(&bench, "b"), 3 * SECOND);
-    assert_eq!(bench.destination("b").counts().ejections.get(), 0);
+    assert_eq!(bench.destination("b").breaker().outages().ejections, 0);
     bench.now += 3 * SECOND;
     assert_eq!(bench.breaker("b"), "probation");
     assert!(bench.acquire().unwrap().pick().probe);
@@ -183,12 +202,21 @@ fn the_later_deadline_wins() {
         lease.finish(Outcome::Overloaded { retry_after: Some(asked * SECOND) }, bench.now);
         assert_eq!(left(&bench, "b"), expected * SECOND);
     }
+    // Pauses asked for during an ejection.
     let mut bench = Bench::new(ejecting(3));
-    let late = bench.lease_of("b").unwrap();
+    let late: Vec<Lease> = (0..3).map(|_| bench.lease_of("b").unwrap()).collect();
     bench.fail("b", 5);
     let ejected = left(&bench, "b");
-    late.finish(Outcome::Overloaded { retry_after: Some(SECOND) }, bench.now);
-    assert_eq!(left(&bench, "b"), ejected, "a short pause does not shorten an ejection");
+    for (lease, (asked, expected)) in late.iter().zip([(1, ejected), (100, 100 * SECOND), (1, 100 * SECOND)]) {
+        lease.finish(Outcome::Overloaded { retry_after: Some(asked * SECOND) }, bench.now);
+        assert_eq!(left(&bench, "b"), expected, "{asked} s");
+    }
+    // And an ejection during a longer pause.
+    let mut bench = Bench::new(ejecting(3));
+    let held: Vec<Lease> = (0..6).map(|_| bench.lease_of("b").unwrap()).collect();
+    held[0].finish(Outcome::Overloaded { retry_after: Some(500 * SECOND) }, bench.now);
+    held[1..].iter().for_each(|lease| assert!(lease.finish(Outcome::Failure, bench.now)));
+    assert_eq!(left(&bench, "b"), 500 * SECOND);
 }
 
 #[test]

@@ -9,10 +9,13 @@ mod leases;
 mod limits;
 mod membership;
 mod operator;
+mod outages;
 mod pitfalls;
 mod policies;
 mod rates;
 mod simulation;
+mod slow_start;
+mod standing;
 mod switching;
 
 use super::*;

@@ -20,6 +20,11 @@ fn a_key_stays_while_others_come_and_go() {
         let out = places(&mut bench, 5_000);
         assert!(before.iter().zip(&out).all(|(before, out)| if *before == 3 { *out != 3 } else { before == out }));
         bench.registry.set_health("d", Health::Healthy, "test", bench.now).unwrap();
+        bench.now += 5 * SECOND;
+        let half = places(&mut bench, 5_000).iter().filter(|place| **place == 3).count();
+        let all = before.iter().filter(|place| **place == 3).count();
+        assert!((all * 4 / 10..all * 6 / 10).contains(&half), "{policy}: {half} of {all} keys are back half-way");
+        bench.now += 5 * SECOND;
         assert_eq!(places(&mut bench, 5_000), before, "{policy}");
         bench.reload(spec(policy, 10));
         assert_eq!(places(&mut bench, 5_000), before, "{policy}");
@@ -210,16 +215,68 @@ fn the_probability_of_a_choice_is_stated_where_it_is_known() {
     }
 }
 
-#[test]
-fn a_choice_among_tiers_has_no_stated_probability() {
-    let mut spec = spec(PolicyKind::Adaptive, 4);
-    spec.members[3].tier = 1;
-    let mut bench = Bench::new(spec);
-    assert!(bench.select(&Request::default()).unwrap().propensity.is_some());
-    for id in ["a", "b"] {
-        bench.registry.set_health(id, Health::Unhealthy, "test", bench.now).unwrap();
+/// Pearson's statistic of 50,000 picks against the probabilities that came with them, which sum to 1 over all that
+/// were picked, and how many were. `pick`: a member, and the stated probability.
+fn chi_square(mut pick: impl FnMut() -> (usize, f64), members: usize) -> (f64, usize) {
+    let mut seen = vec![(0u32, 0.0); members];
+    for _ in 0..50_000 {
+        let (member, stated) = pick();
+        let (count, before) = &mut seen[member];
+        assert!(*count == 0 || (*before - stated).abs() < 1e-12, "member {member}: {before} and {stated}");
+        (*count, *before) = (*count + 1, stated);
     }
-    assert_eq!(bench.select(&Request::default()).unwrap().propensity, None);
+    let sum: f64 = seen.iter().map(|(_, stated)| stated).sum();
+    assert!((sum - 1.0).abs() < 1e-9, "{seen:?}");
+    let drawn = seen.iter().filter(|(count, _)| *count > 0);
+    let term = |(count, stated): &(u32, f64)| (f64::from(*count) - stated * 5e4).powi(2) / (stated * 5e4);
+    (drawn.clone().map(term).sum(), drawn.count())
+}
+
+#[test]
+fn a_choice_among_tiers_comes_with_the_probability_of_both() {
+    // Two of four are fit in each of the first two tiers: 70 % and 30 %; the third has nothing to do.
+    let make = |policy, change: fn(&mut PoolSpec)| {
+        let mut spec = spec(policy, 10);
+        for (index, member) in spec.members.iter_mut().enumerate() {
+            (member.tier, member.weight) = (index as u8 / 4, 1 + index as u32 % 4);
+        }
+        change(&mut spec);
+        let bench = Bench::new(spec);
+        for id in ["a", "b", "e", "f"] {
+            bench.registry.set_health(id, Health::Unhealthy, "test", bench.now).unwrap();
+        }
+        bench
+    };
+    // 18.5 is exceeded by chance once in 1,000 times at 4 degrees of freedom; with fewer, more rarely.
+    for policy in [PolicyKind::Adaptive, PolicyKind::WeightedRandom] {
+        let mut bench = make(policy, |_| ());
+        let pick = || bench.select(&Request::default()).map(|pick| (pick.member, pick.propensity.unwrap())).unwrap();
+        let (statistic, drawn) = chi_square(pick, 10);
+        assert!(drawn == 4 && statistic < 18.5, "{policy}: {drawn} {statistic}");
+        let c = std::iter::repeat_with(|| bench.select(&Request::default()).unwrap()).find(|pick| pick.member == 2);
+        assert!((c.unwrap().propensity.unwrap() - 0.7 * 3.0 / 7.0).abs() < 1e-12);
+    }
+    // What a tier cannot take goes to the first that can: from the second to the first, then from both to the third.
+    let mut bench = make(PolicyKind::Adaptive, |spec| {
+        spec.members.iter_mut().for_each(|member| member.max_in_flight = Some(1));
+    });
+    let mut full = vec![bench.lease_of("g").unwrap(), bench.lease_of("h").unwrap()];
+    for (more, expected) in [(&[][..], 2), (&["c"], 1), (&["d"], 2)] {
+        full.extend(more.iter().map(|id| bench.lease_of(id).unwrap()));
+        let pick = || bench.select(&Request::default()).map(|pick| (pick.member, pick.propensity.unwrap())).unwrap();
+        let (statistic, drawn) = chi_square(pick, 10);
+        assert!(drawn == expected && statistic < 18.5, "{} full: {drawn} {statistic}", full.len());
+    }
+    // And what the first tier cannot take goes to the second, together with that one's own.
+    let bench = make(PolicyKind::Adaptive, |spec| spec.members[8].max_in_flight = Some(1));
+    let mut rng = fastrand::Rng::with_seed(3);
+    let without = Request { exclude: &["c", "d"], ..Request::default() };
+    let pick = || {
+        let lease = bench.pool.acquire(&without, bench.now, &mut rng).unwrap();
+        (lease.pick().member, lease.pick().propensity.unwrap())
+    };
+    let (statistic, drawn) = chi_square(pick, 10);
+    assert!(drawn == 2 && statistic < 18.5, "{drawn} {statistic}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use super::super::pool::destination_state;
-use super::super::{now, seconds};
+use super::super::{now, seconds, unix_seconds};
 use super::Router;
 use crate::router::{CLASSIFICATIONS, Snapshot};
 
@@ -45,6 +45,8 @@ impl Router {
             dict.set_item("policy", view.policy.as_str())?;
             dict.set_item("in_force", view.in_force.as_str())?;
             dict.set_item("healthy_ratio", view.healthy_ratio)?;
+            dict.set_item("standing", view.standing.as_str())?;
+            dict.set_item("since", view.standing_since.map(unix_seconds))?;
             dict.set_item("destinations", members.collect::<PyResult<Vec<_>>>()?)?;
             Ok(dict)
         });
