@@ -195,6 +195,19 @@ def test_no_hedge_begins_where_it_may_not(given: dict[str, Any], destinations: s
     simulated(main())
 
 
+def test_a_message_with_an_ordering_key_has_one_attempt_at_a_time() -> None:
+    async def main() -> None:
+        scene = Scene()
+        await scene.warm_up()
+        scene.next["a"] = [takes(3.0)]
+        delivery = await scene.deliveries.dispatch({"ordering_key": "k"})
+        assert scene.attempts(delivery) == [(1, "a", "success", None, False)]
+        assert scene.deliveries.ledger.hedges == 0
+        assert_settled(scene.deliveries, scene.core)
+
+    simulated(main())
+
+
 @pytest.mark.parametrize("end", ["cancel", "close"])
 def test_what_ends_a_delivery_ends_both_attempts(end: str) -> None:
     async def main() -> None:

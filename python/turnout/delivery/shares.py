@@ -52,7 +52,10 @@ class Shares:
         Raises:
             NoDestinationError: those that are not crowded have none.
         """
-        if not any(map(self.is_crowded, run.pools)):
+        for pool in run.pools:
+            if self._busy.get(pool) and self.is_crowded(pool):
+                break
+        else:
             return run.plan.acquire(branch=run.index, exclude=exclude, attempt=number)
         refused: NoDestinationError | None = None
         for index, pool in enumerate(run.pools):

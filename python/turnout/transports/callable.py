@@ -127,6 +127,8 @@ class CallableTransport:
         if registered is None:
             raise DeliveryError("no_transport", self._unknown(), retryable=False)
         if registered.batch is None:
+            if registered.is_async and not registered.wants_deadline:  # the usual case, without a frame more
+                return await registered.function(message, destination)
             return await registered.call(message, destination, deadline)
         if registered is not self._grouped or self._batches is None:
             write = functools.partial(_call_with_all, registered)
