@@ -14,8 +14,8 @@
 //!   is a [`ReadError`], other fields are not touched by it.
 //!
 //! Cost: linear in the bytes, one pass, and one more for UTF-8 if there is anything but ASCII; four bytes for each node
-//! of the tree, allocated if there are more than 32; a kilobyte of the stack. [`Check::Strict`] remembers the keys of the objects that are open: expected O(1) a key, memory for objects of more
-//! than eight keys.
+//! of the tree, allocated if there are more than 16; a kilobyte of the stack. [`Check::Strict`] remembers the keys of the
+//! objects that are open: expected O(1) a key, memory for objects of more than eight keys.
 
 mod block;
 mod ends;
@@ -26,7 +26,7 @@ mod problem;
 mod scan;
 mod text;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use ends::{Ahead, Ends};
 use keys::{AnyKeys, Keys, Seen};
@@ -88,7 +88,7 @@ pub struct JsonMessage<'m> {
 }
 
 /// Of so many nodes the starts need no memory of their own.
-const FEW: usize = 32;
+const FEW: usize = 16;
 
 impl<'m> JsonMessage<'m> {
     /// As [`JsonMessage::checked`], with [`Check::Grammar`].
@@ -107,7 +107,8 @@ impl<'m> JsonMessage<'m> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(JsonError::new(bytes, 0, "a message of 4 GiB or more"));
         }
-        let mut starts = smallvec![0; paths.nodes()];
+        let mut starts = SmallVec::new();
+        starts.resize(paths.nodes(), 0);
         match check {
             Check::Grammar => walk_all(&mut Scanner::<_, AnyKeys>::ahead(bytes, 0), paths, &mut starts)?,
             Check::Strict => walk_all(&mut Scanner::<_, Seen<'_>>::ahead(bytes, 0), paths, &mut starts)?,

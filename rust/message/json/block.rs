@@ -1,8 +1,11 @@
 //! What stands where in 64 bytes of JSON: a bit for each byte, the first one lowest.
 //!
 //! On x86-64 by AVX2 where the processor has it, else by SSE2, which every one has; elsewhere in words of eight bytes.
-//! The tests hold the three to each other. All that is unsafe in reading JSON is in this file: loads from arrays of
-//! their size, the call of what needs AVX2 once the processor was asked, and ASCII as text.
+//! The tests hold the three to each other. Beside SSE2, AVX2 takes a seventh off the parsing of deliveries of 10 kB, and
+//! half off that of long texts.
+//!
+//! All that is unsafe in reading JSON is in this file: loads from arrays of their size, calls of what a processor has, and
+//! ASCII as text.
 
 /// So many bytes are looked at together.
 pub(super) const BLOCK: usize = 64;
@@ -23,15 +26,14 @@ pub(super) struct Odd {
     pub(super) backslashes: u64,
     /// Below 32: control characters, line feeds and tabs among them.
     pub(super) controls: u64,
-    /// Above 127: no ASCII.
-    pub(super) foreign: u64,
+    /// Whether a byte is above 127: no ASCII.
+    pub(super) foreign: bool,
 }
 
 impl Odd {
-    /// Without the first bytes; `first` is less than 64.
+    /// Without the marks of the first bytes; `first` is less than 64.
     pub(super) fn after(self, first: usize) -> Self {
-        let Self { backslashes, controls, foreign } = self;
-        Self { backslashes: backslashes >> first, controls: controls >> first, foreign: foreign >> first }
+        Self { backslashes: self.backslashes >> first, controls: self.controls >> first, ..self }
     }
 }
 
@@ -137,7 +139,7 @@ mod avx2 {
         let parts = load(block);
         let foreign = bits(parts);
         let controls = bits(are_control_or_foreign(parts)) & !foreign;
-        Odd { backslashes: bits(are(parts, b'\\')), controls, foreign }
+        Odd { backslashes: bits(are(parts, b'\\')), controls, foreign: foreign != 0 }
     }
 }
 
@@ -206,12 +208,12 @@ mod sse2 {
         let parts = load(block);
         let foreign = bits(parts);
         let controls = bits(are_control_or_foreign(parts)) & !foreign;
-        Odd { backslashes: bits(are(parts, b'\\')), controls, foreign }
+        Odd { backslashes: bits(are(parts, b'\\')), controls, foreign: foreign != 0 }
     }
 }
 
-/// Eight words of eight bytes ("SIMD within a register", Hacker's Delight 6-1). No byte carries into the next: its top
-/// bit is set aside while it is added to.
+/// Eight words of eight bytes ("SIMD within a register", Hacker's Delight 6-1), where compilers know what the processor
+/// has. No byte carries into the next: its top bit is set aside while it is added to.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod words {
     use super::{BLOCK, Marks, Odd};
@@ -219,16 +221,27 @@ mod words {
     const ONES: u64 = u64::MAX / 255;
     const TOPS: u64 = ONES << 7;
 
-    /// A bit for each byte whose top bit `tops` sets.
-    fn bits(block: &[u8; BLOCK], tops: impl Fn(u64) -> u64) -> u64 {
-        let words = block.as_chunks::<8>().0.iter().map(|word| tops(u64::from_le_bytes(*word)) & TOPS);
+    fn words(block: &[u8; BLOCK]) -> [u64; 8] {
+        let mut words = [0; 8];
+        for (word, bytes) in words.iter_mut().zip(block.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        words
+    }
+
+    /// A bit for each byte whose top bit is set.
+    fn bits(words: [u64; 8]) -> u64 {
+        if words.iter().fold(0, |any, word| any | word) & TOPS == 0 {
+            return 0;
+        }
         // The product adds each of the eight bits at its own place in the last byte.
-        words.rev().fold(0, |bits, tops| bits << 8 | (tops >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56)
+        let gathered = |word: u64| ((word & TOPS) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        words.into_iter().rev().fold(0, |bits, word| bits << 8 | gathered(word))
     }
 
     /// Top bits where a byte is below `limit`, which is at most 128.
     fn below(word: u64, limit: u64) -> u64 {
-        !((word & !TOPS) + ONES * (128 - limit)) & !word
+        !((word & !TOPS) + ONES * (128 - limit)) & !word & TOPS
     }
 
     fn is(word: u64, byte: u8) -> u64 {
@@ -236,15 +249,22 @@ mod words {
     }
 
     pub(super) fn marks(block: &[u8; BLOCK]) -> Marks {
-        let odd = bits(block, |word| below(word, 0x20) | is(word, b'\\') | word);
-        Marks { quotes: bits(block, |word| is(word, b'"')), any_odd: odd != 0 }
+        // Becomes a few vector instructions, and is the answer for most blocks of long text.
+        let plain = |&byte: &u8| (0x20..0x80).contains(&byte) && byte != b'"' && byte != b'\\';
+        if block.iter().fold(true, |all, byte| all & plain(byte)) {
+            return Marks { quotes: 0, any_odd: false };
+        }
+        let words = words(block);
+        let odd = words.iter().fold(0, |odd, &word| odd | below(word, 0x20) | is(word, b'\\') | word & TOPS);
+        Marks { quotes: bits(words.map(|word| is(word, b'"'))), any_odd: odd != 0 }
     }
 
     pub(super) fn odd(block: &[u8; BLOCK]) -> Odd {
+        let words = words(block);
         Odd {
-            backslashes: bits(block, |word| is(word, b'\\')),
-            controls: bits(block, |word| below(word, 0x20)),
-            foreign: bits(block, |word| word),
+            backslashes: bits(words.map(|word| is(word, b'\\'))),
+            controls: bits(words.map(|word| below(word, 0x20))),
+            foreign: words.iter().fold(0, |any, word| any | word) & TOPS != 0,
         }
     }
 }

@@ -78,6 +78,7 @@ struct State {
 
 impl Ahead {
     /// Will look from `start` on, which is outside of text.
+    #[inline(always)]
     pub(super) fn from(start: usize) -> Self {
         let state = State::default();
         Self { places: [0; MOST], taken: 0, count: 0, start, end: start, escapes: false, state }
@@ -210,7 +211,7 @@ impl State {
         }
         let within = self.within(quotes);
         self.wrong |= odd.controls & within != 0;
-        self.foreign |= odd.foreign != 0;
+        self.foreign |= odd.foreign;
         quotes & !within
     }
 

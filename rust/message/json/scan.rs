@@ -36,6 +36,7 @@ pub(super) struct Scanner<'m, E, K> {
 
 impl<'m, K> Scanner<'m, Ahead, K> {
     /// For going through all that follows `at`.
+    #[inline(always)] // Made in its place: moving a window would cost a small message a tenth.
     pub(super) fn ahead(bytes: &'m [u8], at: usize) -> Self {
         Self { bytes, at, ends: Ahead::from(at), keys: PhantomData }
     }
@@ -60,7 +61,18 @@ impl<'m, E: Ends, K: Keys<'m>> Scanner<'m, E, K> {
     #[inline(always)]
     pub(super) fn peek(&mut self) -> u8 {
         let byte = self.byte();
-        if byte > b' ' { byte } else { self.peek_past_space() }
+        if byte > b' ' {
+            return byte;
+        }
+        // One space is usual, more are not.
+        if byte == b' '
+            && let Some(&next) = self.bytes.get(self.at + 1)
+            && next > b' '
+        {
+            self.at += 1;
+            return next;
+        }
+        self.peek_past_space()
     }
 
     #[inline(never)]

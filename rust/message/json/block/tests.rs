@@ -35,12 +35,9 @@ pub(in super::super) fn run_in<P: Pass>(way: Way, pass: P) -> Option<P::Done> {
 /// What `Marks` and `Odd` say, byte by byte.
 fn by_bytes(block: &[u8; BLOCK]) -> (Marks, Odd) {
     let bits = |is: fn(u8) -> bool| (0..BLOCK).filter(|&at| is(block[at])).fold(0, |bits, at| bits | 1 << at);
-    let odd = Odd {
-        backslashes: bits(|byte| byte == b'\\'),
-        controls: bits(|byte| byte < 0x20),
-        foreign: bits(|byte| byte >= 0x80),
-    };
-    let any_odd = odd.backslashes | odd.controls | odd.foreign != 0;
+    let odd =
+        Odd { backslashes: bits(|byte| byte == b'\\'), controls: bits(|byte| byte < 0x20), foreign: !block.is_ascii() };
+    let any_odd = odd.foreign || odd.backslashes | odd.controls != 0;
     (Marks { quotes: bits(|byte| byte == b'"'), any_odd }, odd)
 }
 
@@ -79,8 +76,8 @@ fn this_processor_has_a_way() {
 
 #[test]
 fn what_stood_before_is_shifted_out() {
-    let odd = Odd { backslashes: 0b1001, controls: 0b0110, foreign: 1 << 63 };
-    assert_eq!(odd.after(3), Odd { backslashes: 1, controls: 0, foreign: 1 << 60 });
+    let odd = Odd { backslashes: 0b1001, controls: 0b0110, foreign: true };
+    assert_eq!(odd.after(3), Odd { backslashes: 1, controls: 0, foreign: true });
 }
 
 proptest! {
