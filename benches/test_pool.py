@@ -11,22 +11,9 @@ from typing import Any
 import pytest
 
 from turnout import Pool
+from turnout.config import KEYED, POLICIES
 
 REPEAT = 1_000
-POLICIES = (
-    "round_robin",
-    "weighted_round_robin",
-    "random",
-    "weighted_random",
-    "least_connections",
-    "weighted_least_connections",
-    "response_time",
-    "prequal",
-    "health_based",
-    "maglev",
-    "rendezvous",
-    "adaptive",
-)
 IDS = [f"d{number}" for number in range(10)]
 
 
@@ -36,7 +23,7 @@ def pool_of(policy: str) -> Pool:
 
 def key_for(policy: str) -> dict[str, str]:
     """What a policy by key goes by; one key, since a real message brings its own."""
-    return {"key": "user-4711"} if policy in ("maglev", "rendezvous") else {}
+    return {"key": "user-4711"} if policy in KEYED else {}
 
 
 def repeated(step: Callable[[], Any]) -> Callable[[], None]:

@@ -4,70 +4,68 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from benches.goal import table
 
-from .contenders import BY_KEY, OURS, PEERS, POLICIES, Choose, Contender, check, cycle_of_keys, ids, pool_of, selection
-from .goals import Results, goals
-from .measure import change, fastest, together
+from turnout.config import POLICIES
+
+from .contenders import OURS, PEERS, Choose, Contender, check, holding, leases, pool_of, selections
+from .goals import CHANGED, FEW, LINEAR, MANY, TABLED, Results, goals
+from .measure import change, repeated, together, typical
 
 COUNTS = (10, 1_000, 10_000, 100_000)
-THREADS = (1, 2, 8)
+THREADS = (2, 8)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benches.pools", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="up to 1,000 destinations and 30 ms a cell")
+    parser.add_argument("--only", metavar="A,B", help="these policies, and no peers")
     return parser.parse_args()
 
 
-def lease_of(policy: str, count: int) -> Callable[[], object]:
-    """Takes a lease and ends it, of a pool in which every destination has been used."""
+def measure_ours(results: Results, contender: Contender, count: int, seconds: float) -> None:
+    policy = contender.name
     pool = pool_of(policy, count)
-    key = cycle_of_keys()
-
-    def hold_by_key() -> None:
-        pool.acquire(key=key()).success()
-
-    def hold_any() -> None:
-        pool.acquire().success()
-
-    hold = hold_by_key if policy in BY_KEY else hold_any
-
-    for _ in range(min(3 * count, 300_000)):
-        hold()
-    return hold
+    check(contender, count, holding(pool, policy))
+    select, lease = selections(pool, policy), leases(pool, policy)
+    results.selections[policy, count, 1] = taken = typical(select, seconds)
+    for threads in THREADS:
+        results.selections[policy, count, threads] = together(select, threads, steps(taken, threads, seconds))
+    lease(min(3 * count, 20_000 if policy == LINEAR else 300_000))  # every destination has been used
+    results.leases[policy, count] = typical(lease, seconds)
+    if count <= CHANGED:
+        # A table for maglev takes 0.2 s at 10,000.
+        results.changes[policy, count] = change(pool, select, 2 if policy == TABLED else 25)
 
 
-def selected(contender: Contender, count: int, seconds: float) -> tuple[Choose, float]:
-    choose, checked = contender.build(count)
-    check(contender, count, checked)
-    return choose, fastest(choose, seconds)
+def measure_peer(results: Results, peer: Contender, choose: Choose, count: int, seconds: float) -> None:
+    check(peer, count, choose)
+    select = repeated(choose)
+    results.selections[peer.name, count, 1] = taken = typical(select, seconds)
+    for threads in THREADS if peer.threads else ():
+        results.selections[peer.name, count, threads] = together(select, threads, steps(taken, threads, seconds))
 
 
-def run(counts: tuple[int, ...], seconds: float) -> Results:
+def steps(taken: float, threads: int, seconds: float) -> int:
+    """How many each thread makes in a round."""
+    return max(1, int(seconds / 8 / taken / threads))
+
+
+def run(contenders: tuple[Contender, ...], counts: tuple[int, ...], seconds: float) -> Results:
     """Measures everything."""
     results = Results()
-    for contender in OURS + PEERS:
+    for contender in contenders:
         for count in counts:
             if count > contender.most:
                 continue
             if sys.stderr.isatty():
                 print(f"\r{contender.name}, {count:,}", end="\x1b[K", file=sys.stderr)
-            choose, taken = selected(contender, count, seconds)
-            results.selections[contender.name, count] = taken
-            if contender not in OURS:
-                continue
-            results.leases[contender.name, count] = fastest(lease_of(contender.name, count), seconds)
-            if count in (counts[0], 10_000):
-                for threads in THREADS:
-                    steps = max(100, int(seconds / 5 / taken / threads))
-                    results.threads[contender.name, count, threads] = together(choose, threads, steps)
-            pool = pool_of(contender.name, count)
-            results.changes[contender.name, count] = change(pool, ids(count)[count // 2], 11)
-            selection(pool, contender.name)()
+            if contender.build is None:
+                measure_ours(results, contender, count, seconds)
+            else:
+                measure_peer(results, contender, contender.build(count), count, seconds)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
     return results
@@ -91,28 +89,29 @@ def rows(title: str, names: list[str], columns: dict[str, dict[str, float]]) -> 
     ]
 
 
-def report(results: Results, counts: tuple[int, ...]) -> list[str]:
-    """The tables in Markdown."""
+def report(results: Results, names: list[str], policies: list[str], counts: tuple[int, ...]) -> list[str]:
+    """The tables in Markdown; the first is README's."""
 
-    def by_count(cells: dict[tuple[str, int], float]) -> dict[str, dict[str, float]]:
-        return {f"{count:,}": {name: taken for (name, n), taken in cells.items() if n == count} for count in counts}
+    def of(threads: int, count: int) -> dict[str, float]:
+        found = results.selections.items()
+        return {name: taken for (name, n, t), taken in found if (n, t) == (count, threads)}
 
-    ours = list(POLICIES)
-    everyone = ours + [peer.name for peer in PEERS]
-    lines = rows("A selection, by destinations", everyone, by_count(results.selections))
-    lines += rows("A lease, acquired and ended in success", ours, by_count(results.leases))
-    lines += rows(
-        "A destination taken out or brought back, until a selection goes by it", ours, by_count(results.changes)
-    )
-    several = {
-        f"{count:,}, {threads} threads": {
-            name: taken for (name, n, t), taken in results.threads.items() if (n, t) == (count, threads)
-        }
-        for count in sorted({count for _, count, _ in results.threads})
-        for threads in THREADS
-    }
-    lines += rows("A selection, by destinations and threads: time that passes, by all selections", ours, several)
-    return lines + table(goals(results, POLICIES))
+    def by_count(cells: dict[tuple[str, int], float], count: int) -> dict[str, float]:
+        return {name: taken for (name, n), taken in cells.items() if n == count}
+
+    last = counts[-1]
+    columns = {f"select, {count:,}": of(1, count) for count in (FEW, last)}
+    columns |= {f"{last:,}, 8 threads": of(8, last)}
+    columns |= {f"lease, {count:,}": by_count(results.leases, count) for count in (1_000, MANY) if count in counts}
+    columns |= {"add or remove, 10,000": by_count(results.changes, CHANGED)} if CHANGED in counts else {}
+    lines = rows("For README: a step of each, by destinations", names, columns)
+    several = {f"{count:,}, {t} thread{'s'[: t - 1]}": of(t, count) for count in counts for t in (1, *THREADS)}
+    lines += rows("A selection, by destinations and threads: time that passes, by all selections", names, several)
+    leases = {f"{count:,}": by_count(results.leases, count) for count in counts}
+    lines += rows("A lease, acquired and ended in success", policies, leases)
+    changes = {f"{count:,}": by_count(results.changes, count) for count in counts if count <= CHANGED}
+    lines += rows("A destination added or removed while two threads select", policies, changes)
+    return lines + table(goals(results, policies))
 
 
 def litellm_version() -> str:
@@ -123,11 +122,13 @@ def litellm_version() -> str:
 
 
 def main() -> None:
-    quick = arguments().quick
-    counts = COUNTS[:2] if quick else COUNTS
-    results = run(counts, 0.03 if quick else 0.3)
-    print(f"CPython {sys.version.split()[0]}, litellm {litellm_version()}")
-    print("\n".join(report(results, counts)))
+    asked = arguments()
+    counts = COUNTS[:2] if asked.quick else COUNTS
+    policies = [policy for policy in POLICIES if asked.only is None or policy in asked.only.split(",")]
+    contenders = tuple(one for one in OURS if one.name in policies) + (PEERS if asked.only is None else ())
+    results = run(contenders, counts, 0.03 if asked.quick else 0.3)
+    print(f"CPython {sys.version.split()[0]}, litellm {litellm_version()}; medians")
+    print("\n".join(report(results, [one.name for one in contenders], policies, counts)))
 
 
 if __name__ == "__main__":

@@ -6,30 +6,18 @@ import itertools
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from turnout import Pool
+from turnout.config import KEYED, POLICIES
+
+from .measure import Loop, repeated
 
 Choose = Callable[[], str]
 DRAWS = 20_000
 FLOOR = "a name read at random: the floor"
-POLICIES = (
-    "round_robin",
-    "weighted_round_robin",
-    "random",
-    "weighted_random",
-    "least_connections",
-    "weighted_least_connections",
-    "response_time",
-    "prequal",
-    "health_based",
-    "maglev",
-    "rendezvous",
-    "adaptive",
-)
 WEIGHTLESS = frozenset({"round_robin", "random", "least_connections"})
-BY_KEY = frozenset({"maglev", "rendezvous"})
 # What few of 20,000 draws may differ by: 5 standard deviations of the smallest share of ten, 1/19.
 TOLERANCE = 0.15
 
@@ -40,16 +28,19 @@ class WrongSharesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A way to choose. `build` makes the selection of so many destinations, and what chooses for `check`."""
+    """A way to choose."""
 
     name: str
-    build: Callable[[int], tuple[Choose, Choose]]
+    build: Callable[[int], Choose] | None
+    """Makes the selection of so many destinations; None: a policy of ours."""
     most: int = 100_000
     """The most destinations it is asked to choose from, so that the benchmark ends."""
     weighted: bool = True
     draws: int = DRAWS
     """How often it chooses to be checked; fewer among many, where `slow`, else whole turns of a rotation by weight."""
     slow: bool = False
+    threads: bool = True
+    """Whether several threads may choose at once."""
 
 
 def ids(count: int) -> list[str]:
@@ -65,70 +56,77 @@ def pool_of(policy: str, count: int) -> Pool:
     return Pool([{"id": name, "weight": weight} for name, weight in destinations], policy=policy)
 
 
-def cycle_of_keys() -> Callable[[], str]:
-    """Many keys in turn: of one alone the table's place and the destination would always be in the cache. They cost a
-    policy by key some 30 ns, which a real message brings along."""
-    return itertools.cycle([f"user-{number}" for number in range(200_000)]).__next__
+def cycle_of_keys() -> Iterator[str]:
+    """Many keys in turn: of one alone the table's place and the destination would always be in the cache."""
+    return itertools.cycle([f"user-{number}" for number in range(200_000)])
 
 
-def selection(pool: Pool, policy: str) -> Choose:
-    """A selection as a caller makes it."""
-    if policy not in BY_KEY:
-        return pool.select
-    key = cycle_of_keys()
-    return lambda: pool.select(key=key())
+def selections(pool: Pool, policy: str) -> Loop:
+    """Selections as a caller makes them."""
+    if policy not in KEYED:
+        return repeated(pool.select)
+    keys, select = cycle_of_keys(), pool.select
+
+    def loop(steps: int) -> None:
+        for key in itertools.islice(keys, steps):
+            select(key=key)
+
+    return loop
+
+
+def leases(pool: Pool, policy: str) -> Loop:
+    """Leases taken and ended in success."""
+    keys, acquire = cycle_of_keys(), pool.acquire
+
+    def loop(steps: int) -> None:
+        for _ in itertools.repeat(None, steps):
+            acquire().success()
+
+    def loop_by_key(steps: int) -> None:
+        for key in itertools.islice(keys, steps):
+            acquire(key=key).success()
+
+    return loop_by_key if policy in KEYED else loop
 
 
 def holding(pool: Pool, policy: str) -> Choose:
-    """Holds what it chooses, which is what policies that look at load go by."""
-    leases, keys = [], itertools.count()
+    """Holds what it chooses, which is what policies that look at load go by, until this is forgotten."""
+    held, keys = [], itertools.count()
 
     def choose() -> str:
-        lease = pool.acquire(key=next(keys)) if policy in BY_KEY else pool.acquire()
-        leases.append(lease)
+        lease = pool.acquire(key=next(keys)) if policy in KEYED else pool.acquire()
+        held.append(lease)
         return lease.destination
 
     return choose
 
 
 def turnout(policy: str) -> Contender:
-    def build(count: int) -> tuple[Choose, Choose]:
-        return selection(pool_of(policy, count), policy), holding(pool_of(policy, count), policy)
-
     most = 10_000 if policy == "rendezvous" else 100_000
     slow = policy == "rendezvous"
     draws = 2_000 if slow else DRAWS
-    return Contender(policy, build, most=most, weighted=policy not in WEIGHTLESS, draws=draws, slow=slow)
+    return Contender(policy, None, most=most, weighted=policy not in WEIGHTLESS, draws=draws, slow=slow)
 
 
-def floor(count: int) -> tuple[Choose, Choose]:
+def floor(count: int) -> Choose:
     """Names read at random from a list in memory, which whoever chooses one and returns it does at least."""
     names, rng = ids(count), random.Random(1)
     places = [rng.randrange(count) for _ in range(1 << 18)]
-    choose = map(names.__getitem__, itertools.cycle(places)).__next__
-    return choose, choose
+    return map(names.__getitem__, itertools.cycle(places)).__next__
 
 
-def random_choices(count: int) -> tuple[Choose, Choose]:
+def random_choices(count: int) -> Choose:
     names, shares = ids(count), weights(count)
-
-    def choose() -> str:
-        return random.choices(names, shares)[0]
-
-    return choose, choose
+    return lambda: random.choices(names, shares)[0]
 
 
-def cumulative_choices(count: int) -> tuple[Choose, Choose]:
+def cumulative_choices(count: int) -> Choose:
     names, sums = ids(count), list(itertools.accumulate(weights(count)))
-
-    def choose() -> str:
-        return random.choices(names, cum_weights=sums)[0]
-
-    return choose, choose
+    return lambda: random.choices(names, cum_weights=sums)[0]
 
 
-def litellm(strategy: str) -> Callable[[int], tuple[Choose, Choose]]:
-    def build(count: int) -> tuple[Choose, Choose]:
+def litellm(strategy: str) -> Callable[[int], Choose]:
+    def build(count: int) -> Choose:
         os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or it asks the network for prices
         from litellm import Router
 
@@ -148,14 +146,14 @@ def litellm(strategy: str) -> Callable[[int], tuple[Choose, Choose]]:
             found = router.get_available_deployment(model="model", messages=messages, request_kwargs={})
             return str(found["model_info"]["id"])
 
-        return choose, choose
+        return choose
 
     return build
 
 
 OURS = tuple(turnout(policy) for policy in POLICIES)
 PEERS = (
-    Contender(FLOOR, floor, weighted=False),
+    Contender(FLOOR, floor, weighted=False, threads=False),
     Contender("random.choices", random_choices, draws=2_000, slow=True),
     Contender("random.choices, cum_weights", cumulative_choices),
     Contender("litellm, simple-shuffle", litellm("simple-shuffle"), most=10_000, draws=2_000, slow=True),

@@ -7,13 +7,16 @@
 //! - tower's balancer compares two endpoints by requests pending or by peak latency and dispatches to one: it is compared
 //!   with a lease, acquired and ended in success, with a reading of the clock at either end. It is not shared between
 //!   threads as it is, so several take turns by a lock.
+//!
+//! Times are medians of rounds. At last, what a destination more or less costs a pool while a thread selects from it.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, Ready, ready};
 use std::pin::pin;
-use std::sync::{Arc, Barrier, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -170,9 +173,14 @@ fn check(choose: &Choose, shares: Shares, count: usize) -> Failing<()> {
     Ok(())
 }
 
-/// Ns of one choice: time that passes, by all choices made in it; the fastest of some rounds.
+fn median(mut taken: Vec<f64>) -> f64 {
+    taken.sort_by(f64::total_cmp);
+    taken[taken.len() / 2]
+}
+
+/// Ns of one choice: time that passes, by all choices made in it; the median of some rounds.
 fn time(choose: &Choose, threads: usize) -> f64 {
-    let mut best = f64::INFINITY;
+    let mut taken = Vec::new();
     for round in 0..ROUNDS as u64 {
         let barrier = Barrier::new(threads + 1);
         let began = std::thread::scope(|scope| {
@@ -190,29 +198,60 @@ fn time(choose: &Choose, threads: usize) -> f64 {
             barrier.wait();
             began
         });
-        best = best.min(began.elapsed().as_secs_f64() * 1e9 / STEPS as f64);
+        taken.push(began.elapsed().as_secs_f64() * 1e9 / STEPS as f64);
     }
-    best
+    median(taken)
+}
+
+/// µs to make a pool with one destination more or less and put it in the place of the one before, while a thread selects.
+fn change(policy: PolicyKind, count: usize) -> Failing<f64> {
+    let (live, start) = (RwLock::new(pool(policy, count, true)?), Instant::now());
+    let done = AtomicBool::new(false);
+    let current = || Arc::clone(&live.read().unwrap_or_else(PoisonError::into_inner));
+    let put = |pool: Pool| {
+        let mut live = live.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *live, Arc::new(pool))
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut rng = fastrand::Rng::with_seed(1);
+            while !done.load(Ordering::Relaxed) {
+                std::hint::black_box(current().select(&Request::default(), now(start), &mut rng).ok());
+            }
+        });
+        let once = |number: usize| -> Failing<[f64; 2]> {
+            let member = MemberSpec::new(format!("new-{number}"));
+            let began = Instant::now();
+            drop(put(current().with_member(&member, now(start))?));
+            let between = Instant::now();
+            drop(put(current().without_member(&member.id, now(start)).ok_or("it was added")?));
+            Ok([between - began, between.elapsed()].map(|time| time.as_secs_f64() * 1e6))
+        };
+        let taken: Failing<Vec<[f64; 2]>> = (0..20).map(once).collect();
+        done.store(true, Ordering::Relaxed);
+        Ok(median(taken?.concat()))
+    })
 }
 
 fn row(name: &str, shares: Shares, most: usize, build: impl Fn(usize) -> Failing<Choose>) -> Failing<()> {
     let mut cells = Vec::new();
     for count in COUNTS {
         if count > most {
-            cells.extend(THREADS.map(|_| String::new()));
+            cells.push(String::new());
             continue;
         }
         let choose = build(count)?;
         check(&choose, shares, count).map_err(|error| format!("{name} of {count}: {error}"))?;
-        cells.extend(THREADS.map(|threads| format!("{:.0}", time(&choose, threads))));
+        cells.push(THREADS.map(|threads| format!("{:.0}", time(&choose, threads))).join(" / "));
     }
     println!("| {name} | {} |", cells.join(" | "));
     Ok(())
 }
 
 fn main() -> Failing<()> {
-    let columns = COUNTS.map(|count| THREADS.map(|threads| format!("{count}, {threads} threads")).join(" | "));
-    println!("| ns by destinations and threads | {} |\n|---|{}", columns.join(" | "), "---:|".repeat(12));
+    let counts = COUNTS.map(|count| count.to_string()).join(" | ");
+    let line = "---:|".repeat(COUNTS.len());
+    println!("| ns of 1 / 2 / 8 threads, by destinations | {counts} |\n|---|{line}");
     let all = usize::MAX;
     row("select, weighted_round_robin", Shares::Weighted, all, |count| {
         selection(PolicyKind::WeightedRoundRobin, count, true)
@@ -224,5 +263,11 @@ fn main() -> Failing<()> {
     row("tower, pending requests", Shares::Even, all, |count| Ok(pending(count)))?;
     row("lease, response_time", Shares::Unknown, all, |count| lease(PolicyKind::ResponseTime, count))?;
     row("tower, peak EWMA", Shares::Unknown, all, |count| Ok(peak(count)))?;
+    println!("\n| µs of a destination added or removed, by destinations | {counts} |\n|---|{line}");
+    for policy in PolicyKind::ALL.into_iter().filter(|policy| *policy != PolicyKind::Maglev) {
+        let cells: Vec<String> =
+            COUNTS.into_iter().map(|count| Ok(format!("{:.0}", change(policy, count)?))).collect::<Failing<_>>()?;
+        println!("| {policy} | {} |", cells.join(" | "));
+    }
     Ok(())
 }

@@ -13,12 +13,11 @@ import typer
 from ..config import POLICIES, parse_duration
 from ..config.names import suggestion
 from ..errors import ConfigError
-from ..simulation import PRESETS, Scenario, Simulated, load_scenario, preset, simulate
+from ..simulation import FORMATS, PRESETS, Scenario, Simulated, load_scenario, preset, simulate
 from .loading import ConfigArgument, read_config
 from .output import OK, console, fail, print_json, table, until_reader_leaves, warn
 
 _ALL = "all"
-_FORMATS = (".png", ".svg")
 _MOST_COLUMNS = 12
 _MOST_SWITCHES = 20
 
@@ -118,7 +117,7 @@ def _policies(names: str | None) -> list[str]:
 
 def _drawer(path: Path) -> Callable[[Simulated, Path], None]:
     """What draws, looked for before the work of simulating is done."""
-    if path.suffix.lower() not in _FORMATS:
+    if path.suffix.lower() not in FORMATS:
         fail(f"{path}: a plot is a .png or .svg file; name it so")
     try:
         module = importlib.import_module("turnout.simulation.plot")

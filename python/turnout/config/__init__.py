@@ -19,6 +19,7 @@ from .references import DEAD_LETTER, DEFAULT_POOL
 from .root import Member, RouterConfig
 from .schema import json_schema
 from .sections import (
+    KEYED,
     POLICIES,
     STAGES,
     DeadLetterConfig,
@@ -53,6 +54,7 @@ __all__ = [
     "CLEARANCES",
     "DEAD_LETTER",
     "DEFAULT_POOL",
+    "KEYED",
     "NOT_YET",
     "POLICIES",
     "SCHEMES",

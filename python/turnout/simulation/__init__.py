@@ -10,11 +10,12 @@ The pools, policies, breakers and ramps that run are those of the router itself,
 
 from __future__ import annotations
 
-from .report import DestinationOutcome, Latency, Point, PolicyOutcome, Simulated, States
+from .report import FORMATS, DestinationOutcome, Latency, Point, PolicyOutcome, Simulated, States
 from .run import simulate
 from .scenario import PRESETS, BurstsConfig, Scenario, ServerConfig, ServiceConfig, TroubleConfig, load_scenario, preset
 
 __all__ = [
+    "FORMATS",
     "PRESETS",
     "BurstsConfig",
     "DestinationOutcome",

@@ -17,9 +17,6 @@ from .report import PolicyOutcome, Simulated, States
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMATS = (".png", ".svg")
-"""How the name of a picture may end."""
-
 # Okabe and Ito's colours, told apart by all eyes; the first is for the destination in trouble.
 _COLOURS = ("#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#F0E442")
 _OTHERS = "#BBBBBB"
@@ -30,7 +27,7 @@ _WIDTH = 13.5
 
 
 def draw(simulated: Simulated, path: str | Path) -> None:
-    """Writes the picture to ``path``, whose ending is one of :data:`FORMATS`. Equal simulations give equal files.
+    """Writes the picture to ``path``, whose ending is one of :data:`turnout.simulation.FORMATS`. Equal simulations give equal files.
 
     Raises:
         OSError: it cannot be written.

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 from ..reports import Report
 
+FORMATS = (".png", ".svg")
+"""How the name of a picture may end that :mod:`.plot` draws."""
+
 
 @dataclass(frozen=True)
 class Latency(Report):
