@@ -25,7 +25,7 @@ from .config import HealthCheckConfig, RouterConfig, extend, load_dict, load_fil
 from .config.core import core_spec
 from .config.rules import condition, place
 from .delivery import NO_TERMS, DeadLetters, Deliverer, Delivery, Ledger, Terms
-from .errors import ConfigError, MessageError, RuleError, TurnoutError
+from .errors import ConfigError, DeliveryError, MessageError, RuleError, TurnoutError
 from .events import MOST, EventStream, EventStreams
 from .health import Check, Health, HealthCheck, HealthChecks
 from .reports import Event, Explanation, Stats
@@ -336,6 +336,15 @@ class Router(_core.Router):
             MessageError, DeliveryError: as for ``dispatch``.
         """
         return await self._deliverer.accept(message, _terms(not_before, expires_at, ordering_key, None))
+
+    async def accept_many(self, messages: Iterable[Any]) -> list[str | MessageError | DeliveryError]:
+        """As ``accept`` of each, with one wait for the disk: ids in order, or the error by which one was refused."""
+        return await self._deliverer.accept_many(messages)
+
+    async def dispatch_many(self, messages: Iterable[Any]) -> list[Delivery | MessageError | DeliveryError]:
+        """As ``dispatch`` of each at once, with one wait for the disk: deliveries in order, or the error by which one
+        was refused."""
+        return await self._deliverer.dispatch_many(messages)
 
     async def join(self) -> None:
         """Returns when everything accepted is settled."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..errors import DeliveryError, MessageError
@@ -125,7 +126,6 @@ class Acceptance:
         if outbox is not None:
             outbox.claim(job)
         self._entering += 1
-        error: BaseException | None = None
         try:
             if outbox is None or job.not_before is None or job.not_before <= clock.now():
                 if not self._room.try_take():
@@ -134,18 +134,84 @@ class Acceptance:
             if outbox is not None:
                 await outbox.add(job)
             self._accept(job)
-        except BaseException as raised:
-            error = raised
-            self.leave(job)
-            if outbox is not None:
-                outbox.let_go(job)
+            waiting, job.entering = job.entering, None
+            _tell(waiting, None)
+        except BaseException as error:
+            self._refused(job, error)
             raise
         finally:
-            waiting, job.entering = job.entering, None
-            _tell(waiting, error)
             self._entering -= 1
             if not self._entering:
                 _tell(self._closing, None)
+
+    async def enter_all(self, jobs: dict[int, Job], accepted: Callable[[Job], None]) -> dict[int, Exception]:
+        """As :meth:`enter` of each, with one wait for the disk for as many as there is room for.
+
+        - ``accepted``: told of each that was.
+
+        Returns:
+            Why some were refused, by their keys.
+        """
+        refused: dict[int, Exception] = {}
+        left = dict(jobs)
+        if self._outbox is not None:
+            for job in jobs.values():
+                self._outbox.claim(job)
+        self._entering += 1
+        try:
+            while left:
+                await self._enter_part(left, refused, accepted)
+        except DeliveryError as error:  # closed meanwhile
+            for key, job in left.items():
+                refused[key] = copy.copy(error)
+                self._refused(job, error)
+        except BaseException as error:
+            for job in left.values():
+                self._refused(job, error)
+            raise
+        finally:
+            self._entering -= 1
+            if not self._entering:
+                _tell(self._closing, None)
+        return refused
+
+    async def _enter_part(
+        self, left: dict[int, Job], refused: dict[int, Exception], accepted: Callable[[Job], None]
+    ) -> None:
+        """Takes the first messages out of ``left``, as many as there is room for, and accepts them or not."""
+        part = await self._with_room(left)
+        failed = await self._outbox.add_all(part) if self._outbox is not None else {}
+        for key, job in part.items():
+            del left[key]
+            if (error := failed.get(key)) is not None:
+                refused[key] = error
+                self._refused(job, error)
+                continue
+            self._accept(job)
+            accepted(job)
+            waiting, job.entering = job.entering, None
+            _tell(waiting, None)
+
+    async def _with_room(self, jobs: dict[int, Job]) -> dict[int, Job]:
+        """The first of the messages, as many as there is room for, which they have then; at least one."""
+        found: dict[int, Job] = {}
+        now = clock.now()
+        for key, job in jobs.items():
+            if self._outbox is None or job.not_before is None or job.not_before <= now:
+                if not self._room.try_take():
+                    if found:
+                        break
+                    await self._wait_for_room(job)
+                job.has_room = True
+            found[key] = job
+        return found
+
+    def _refused(self, job: Job, error: BaseException) -> None:
+        self.leave(job)
+        if self._outbox is not None:
+            self._outbox.let_go(job)
+        waiting, job.entering = job.entering, None
+        _tell(waiting, error)
 
     def leave(self, job: Job) -> None:
         """Gives back its place in memory, if it holds one."""

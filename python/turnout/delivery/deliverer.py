@@ -23,7 +23,7 @@ import asyncio
 import contextlib
 import contextvars
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from .._core import Histogram
@@ -169,6 +169,80 @@ class Deliverer:
         await self._enter(job)
         self._runners.begin(job)
         return job.id
+
+    async def accept_many(self, messages: Iterable[object]) -> list[str | MessageError | DeliveryError]:
+        """As :meth:`accept` of each, with one wait for the disk; what came of each, in order: its id, or the error by
+        which it was refused. More than there is room for are accepted a part at a time."""
+        answers, jobs, repeats = self._read_many(messages)
+        for place, answer in (await self._enter_many(jobs, self._runners.begin)).items():
+            answers[place] = answer
+        for place, message in repeats:
+            try:
+                answers[place] = await self.accept(message)
+            except (MessageError, DeliveryError) as error:
+                answers[place] = error
+        return [jobs[place].id if answer is None else answer for place, answer in enumerate(answers)]
+
+    async def dispatch_many(self, messages: Iterable[object]) -> list[Delivery | MessageError | DeliveryError]:
+        """As :meth:`dispatch` of each, all at once, with one wait for the disk; what came of each, in order: its
+        delivery, or the error by which it was refused.
+
+        If the calling task is cancelled, what was accepted and has not begun becomes a dead letter (``cancelled``).
+        """
+        answers, jobs, repeats = self._read_many(messages)
+        loop = asyncio.get_running_loop()
+        ended: dict[int, asyncio.Future[Delivery]] = {place: loop.create_future() for place in jobs}
+        for place, job in jobs.items():
+            job.waiters.append(ended[place])
+        again: dict[int, asyncio.Task[Delivery]] = {}
+        try:
+            for place, error in (await self._enter_many(jobs, self._runners.begin)).items():
+                answers[place] = error
+            again = {place: asyncio.create_task(self.dispatch(message)) for place, message in repeats}
+            for place, future in {**ended, **again}.items():
+                if answers[place] is None:
+                    try:
+                        answers[place] = await future
+                    except (MessageError, DeliveryError) as error:
+                        answers[place] = error
+        except BaseException as error:
+            for waiting in (*ended.values(), *again.values()):
+                waiting.cancel()
+            for job in jobs.values():
+                self._runners.abandon(job, error)
+            raise
+        return answers
+
+    def _read_many(self, messages: Iterable[object]) -> tuple[list[Any], dict[int, Job], list[tuple[int, object]]]:
+        """Of each message, by its place: an error if it is none, a job, or itself where its id was brought before."""
+        answers: list[Any] = []
+        jobs: dict[int, Job] = {}
+        repeats: list[tuple[int, object]] = []
+        names: set[str] = set()
+        for place, message in enumerate(messages):
+            answers.append(None)
+            try:
+                job = self._read(message, NO_TERMS)
+            except (MessageError, DeliveryError) as error:
+                answers[place] = error
+                continue
+            if self._outbox is not None and (job.id in names or self._outbox.knows(job.id)):
+                repeats.append((place, message))
+            else:
+                names.add(job.id)
+                jobs[place] = job
+        return answers, jobs, repeats
+
+    async def _enter_many(self, jobs: dict[int, Job], begin: Callable[[Job], None]) -> dict[int, Exception]:
+        """Accepts messages and begins them; why some were refused, by their places."""
+
+        def accepted(job: Job) -> None:
+            self._waiting.entered(job)
+            begin(job)
+
+        refused = await self._acceptance.enter_all(jobs, accepted)
+        self._counts.refused += len(refused)
+        return refused
 
     async def join(self) -> None:
         """Returns when everything accepted is settled, what was left over in the outbox included."""

@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import logging
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from ..errors import ConfigError, DeliveryError, MessageError
@@ -183,35 +184,73 @@ class Outbox:
             MessageError: it cannot be written.
             DeliveryError: ``outbox_full``: by its limits, or because the disk is full or fails.
         """
+        row, branches = self._prepared(job)
+        await self._written([job], [row], branches)
+
+    async def add_all(self, jobs: dict[int, Job]) -> dict[int, Exception]:
+        """As :meth:`add` of each, in one transaction; why some were not added, by their keys."""
+        failed: dict[int, Exception] = {}
+        added: dict[int, Job] = {}
+        rows: list[Row] = []
+        branches: list[BranchRow] = []
+        for key, job in jobs.items():
+            try:
+                row, known = self._prepared(job)
+            except (MessageError, DeliveryError) as error:
+                failed[key] = error
+                continue
+            added[key] = job
+            rows.append(row)
+            branches.extend(known)
+        try:
+            if rows:
+                await self._written(added.values(), rows, branches)
+        except DeliveryError as error:
+            failed.update({key: copy.copy(error) for key in added})
+        return failed
+
+    def _prepared(self, job: Job) -> tuple[Row, list[BranchRow]]:
+        """The rows of a message that is about to be added, which has a number now.
+
+        Raises:
+            MessageError, DeliveryError: it cannot be.
+        """
         body = encode(job.message)
         self._check(job.id, len(body))
-        writer = self._writer
-        if writer is None:
-            raise DeliveryError("closed", "the outbox is closed")
         job.seq, job.size, job.body_crc, job.accepted = self._next, len(body), zlib.crc32(body), clock.now()
         self._next += 1
         self._count += 1
         self._bytes += job.size
         row, branches = rows_of(job, self.run, body)
         job.noted = bool(branches)
+        return row, branches
+
+    async def _written(self, jobs: Collection[Job], rows: list[Row], branches: list[BranchRow]) -> None:
+        """Returns when all of it is on disk."""
+        writer = self._writer
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        with writer.changed:
-            writer.batch.added.append(row)
-            if job.letter:
-                writer.batch.redriven.append((job.letter,))
-            for branch in branches:
-                writer.batch.branches[branch.seq, branch.pool] = branch
-            writer.adding.append(written)
-            writer.changed.notify()
         try:
+            if writer is None:
+                raise DeliveryError("closed", "the outbox is closed")
+            with writer.changed:
+                writer.batch.added.extend(rows)
+                for job in jobs:
+                    if job.letter:
+                        writer.batch.redriven.append((job.letter,))
+                for branch in branches:
+                    writer.batch.branches[branch.seq, branch.pool] = branch
+                writer.adding.append(written)
+                writer.changed.notify()
             await written
         except DeliveryError:
-            self._forget(job)
+            for job in jobs:
+                self._forget(job)
             raise
         except BaseException:  # cancelled: whether or not it is on disk by now, it was not accepted
-            self._forget(job)
-            if not job.letter:  # of a redrive there is no letter any more, and so the next start goes on with it
-                self._note(ended=job.seq)
+            for job in jobs:
+                self._forget(job)
+                if not job.letter:  # of a redrive there is no letter any more, and so the next start goes on with it
+                    self._note(ended=job.seq)
             raise
 
     def _check(self, name: str, size: int) -> None:

@@ -98,6 +98,9 @@ class Runners:
             job = self._turns.next()
             if job is None:
                 return
+            if job.delivery is not None:  # given up while it was queued
+                turn.held = True
+                continue
             job.held = True
             try:
                 await self._deliver(job)
@@ -152,6 +155,12 @@ class Runners:
         finally:
             if ours:
                 self._attempts.give_back(job)
+
+    def abandon(self, job: Job, error: BaseException) -> None:
+        """Nobody waits any more for a message that was queued: it is given up, unless an attempt at it may be under
+        way, which goes on."""
+        if job.entering is None and job.delivery is None and not job.is_wanted and not job.runs:
+            self._unsettled.give_up(job, *stopped_by(error))
 
     def _stopped(self, job: Job, error: BaseException) -> None:
         """The task that attended to the message was stopped."""
