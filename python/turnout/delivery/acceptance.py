@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ..errors import DeliveryError, MessageError
@@ -232,7 +232,7 @@ class Acceptance:
             if first is None or first.entering is None:
                 return outbox.repeated(job)
             accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            first.entering.append(accepted)
+            first.entering += (accepted,)
             await accepted
         return None
 
@@ -259,7 +259,7 @@ class Acceptance:
         self._unsettled.add(job)
 
 
-def _tell(waiting: list[asyncio.Future[None]] | None, error: BaseException | None) -> None:
+def _tell(waiting: Iterable[asyncio.Future[None]] | None, error: BaseException | None) -> None:
     """Ends the waiting of all: as the error says, if it is one of acceptance and not of the task that it ended."""
     for waiter in waiting or ():
         if waiter.done():

@@ -193,7 +193,7 @@ class Deliverer:
         loop = asyncio.get_running_loop()
         ended: dict[int, asyncio.Future[Delivery]] = {place: loop.create_future() for place in jobs}
         for place, job in jobs.items():
-            job.waiters.append(ended[place])
+            job.waiters += (ended[place],)
         again: dict[int, asyncio.Task[Delivery]] = {}
         try:
             for place, error in (await self._enter_many(jobs, self._runners.begin)).items():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .outbox_schema import BranchRow
 from .records import Attempt, Branch, Delivery, Reason, Status
@@ -22,6 +23,12 @@ class Redrive(NamedTuple):
     """The pool or destination it goes to; None: routing says."""
     branch: str | None = None
     """Of a letter that was partial: its pool, the only one that does not have the message."""
+
+
+# Shared by all messages that have none of it: an empty one of its own would cost each of them 50 to 200 bytes.
+_NEVER: Final = float("inf")
+_NO_POOLS: Final[frozenset[str]] = frozenset()
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Turn:
@@ -90,7 +97,7 @@ class Job(Turn):
         self.message = message
         self.expires = expires
         """The message's own deadline, in Unix seconds."""
-        self.ends = float("inf") if expires is None else expires
+        self.ends = _NEVER if expires is None else expires
         """When it expires, by its own deadline or by its age."""
         self.not_before = not_before
         """When it is due, or its next round of attempts is, in Unix seconds; None: at once."""
@@ -98,7 +105,7 @@ class Job(Turn):
         """Its ordering key, if it has one."""
         self.round = 0
         """Rounds of attempts that it has behind it."""
-        self.past: dict[str, Branch] = {}
+        self.past: Mapping[str, Branch] = _NOTHING
         """What became of its branches in earlier rounds, by their keys."""
         self.has_room = False
         """Whether it holds a place in memory."""
@@ -114,7 +121,7 @@ class Job(Turn):
         """When it was accepted, in Unix seconds."""
         self.tried = 0
         """Attempts made before it was redriven."""
-        self.took: frozenset[str] = frozenset()
+        self.took: frozenset[str] = _NO_POOLS
         """Pools that had it before it was redriven, where the route's mode is ``all``."""
         self.size = 0
         """Bytes of it in the outbox."""
@@ -122,15 +129,15 @@ class Job(Turn):
         """Whether an earlier run of the process accepted it."""
         self.noted = False
         """Whether the outbox has notes on its branches."""
-        self.known: Mapping[str, BranchRow] = {}
+        self.known: Mapping[str, BranchRow] = _NOTHING
         """What the outbox knows of its branches from earlier runs, by pool; empty for the one of mode ``first``."""
         self.redrive: Redrive | None = None
         """Set if it was a dead letter before."""
         self.letter = 0
         """The number of that letter in the outbox, which forgets it when the message is on disk; 0 if there is none."""
-        self.entering: list[asyncio.Future[None]] | None = []
+        self.entering: tuple[asyncio.Future[None], ...] | None = ()
         """Those who brought a message of the same id while this one was being accepted; None once it is."""
-        self.waiters: list[asyncio.Future[Delivery]] = []
+        self.waiters: tuple[asyncio.Future[Delivery], ...] = ()
         """Those who brought a message of the same id meanwhile, and wait for its end."""
         self.wanted = False
         """Whether somebody brought it meanwhile who does not wait: nobody's cancellation gives it up."""
@@ -141,7 +148,7 @@ class Job(Turn):
         self.deadline = 0.0
         """When its time is up, in the loop's time."""
         self.plan: Plan | None = None
-        self.runs: list[Run] = []
+        self.runs: Sequence[Run] = ()
         """One a branch with mode ``all``, one in all with mode ``first``; none before there is a plan with pools."""
         self.reason: Reason | None = None
         """Why it was given up before there was any run."""
@@ -153,13 +160,15 @@ class Job(Turn):
         """Makes the runs of a plan. A pool of a route with mode ``all`` that took the message before has it."""
         self.plan = plan
         if plan.mode != "all":
-            self.runs.append(Run(self, plan, plan.pools, None))
+            self.runs = (Run(self, plan, plan.pools, None),)
             return
+        runs = []
         for index, pool in enumerate(plan.pools):
             run = Run(self, plan, (pool,), index)
             if pool in self.took:
                 run.status, run.pool = "delivered", pool
-            self.runs.append(run)
+            runs.append(run)
+        self.runs = runs
 
     def missing(self, *, parallel: bool) -> list[Run]:
         """The runs that have not ended, the first of them in the job's turn, the others each in its own if they are
@@ -188,9 +197,9 @@ class Job(Turn):
         """Ends a round: what became of its branches is the past, and the next round plans anew."""
         for run in self.runs:
             run.status = run.status or "kept"  # one that did not begin
-            self.past[run.branch_key] = run.branch()
+        self.past = {**self.past, **{run.branch_key: run.branch() for run in self.runs}}
         self.known = {**self.known, **{run.branch_key: run.numbers() for run in self.runs}}
-        self.runs.clear()
+        self.runs = ()
         self.plan, self.reason, self.detail = None, None, ""
 
     def reopen(self) -> None:

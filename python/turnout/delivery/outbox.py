@@ -108,9 +108,9 @@ class Outbox:
         job.seq, job.size, job.body_crc, job.accepted = row.seq, len(row.body), zlib.crc32(row.body), row.accepted
         job.round, job.resumed, job.noted, job.known = row.round, accepted_in != self.run, bool(branches), branches
         job.ends = min(job.ends, row.accepted + self.settings.max_age)
-        for pool, branch in branches.items():
-            if branch.record is not None:
-                job.past[pool] = decode_branch(branch.record)
+        records = {pool: branch.record for pool, branch in branches.items() if branch.record is not None}
+        if records:
+            job.past = {pool: decode_branch(record) for pool, record in records.items()}
         if row.target is not None:
             job.redrive = decode_redrive(row.target)
         due = row.not_before is None or row.not_before <= clock.now()
@@ -160,7 +160,7 @@ class Outbox:
                 detail = "it is in the outbox, and its turn has not come"
                 settled.set_result(_delivery(job, "kept", detail))
             else:
-                first.waiters.append(settled)
+                first.waiters += (settled,)
         else:
             settled.set_result(_delivery(job, "delivered", "a message of this id was delivered before"))
         return settled
@@ -337,6 +337,7 @@ class Outbox:
                 writer.batch.branches[branch.seq, branch.pool] = branch
             if ended is not None:
                 writer.batch.ended.append((ended,))
+                writer.batch.unnoted.append((ended,))
             writer.changed.notify()
 
     def end(self, job: Job, *, delivered: bool, letters: Iterable[DeadLetter]) -> list[int]:
@@ -359,6 +360,8 @@ class Outbox:
         with writer.changed:
             batch = writer.batch
             batch.ended.append((job.seq,))
+            if job.noted:
+                batch.unnoted.append((job.seq,))
             batch.dead.extend(kept)
             if remembers:
                 batch.known.append((number, job.id, clock.now()))

@@ -82,6 +82,7 @@ class Batch:
 
     __slots__ = (
         "added", "answered", "branches", "dead", "ended", "forgotten", "known", "moved", "redriven", "runs", "taken",
+        "unnoted",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -91,6 +92,8 @@ class Batch:
         self.moved: list[tuple[float | None, int, int, int]] = []
         """Of messages whose next round is later: when, how many they have had, checksum and number."""
         self.ended: list[tuple[int]] = []
+        self.unnoted: list[tuple[int]] = []
+        """Those of the ended of which there are branches."""
         self.dead: list[tuple[int, bytes]] = []
         self.known: list[tuple[int, str, float]] = []
         self.taken: list[tuple[int]] = []
@@ -114,7 +117,7 @@ class Batch:
         """Takes over the changes of an older batch that could not be written, but for its additions."""
         self.branches = {**older.branches, **self.branches}
         self.runs = {**older.runs, **self.runs}
-        for name in ("moved", "ended", "dead", "known", "taken", "answered"):
+        for name in ("moved", "ended", "unnoted", "dead", "known", "taken", "answered"):
             setattr(self, name, getattr(older, name) + getattr(self, name))
         self.forgotten = max(older.forgotten, self.forgotten)
 
@@ -216,7 +219,7 @@ class OutboxFile:
             db.executemany(BRANCH, map(branch_values, batch.branches.values()))
             db.executemany("UPDATE message SET not_before = ?, round = ?, crc = ? WHERE seq = ?", batch.moved)
             db.executemany("DELETE FROM message WHERE seq = ?", batch.ended)
-            db.executemany("DELETE FROM branch WHERE seq = ?", batch.ended)
+            db.executemany("DELETE FROM branch WHERE seq = ?", batch.unnoted)
             db.executemany(DEAD, [(number, body, zlib.crc32(body)) for number, body in batch.dead])
             db.executemany("DELETE FROM dead WHERE number = ?", batch.taken + batch.redriven)
             db.executemany("DELETE FROM request WHERE number = ?", batch.answered)

@@ -153,6 +153,6 @@ class Revival:
         """Returns when the message has ended, or has been under way for long enough."""
         if job.delivery is None:
             ended: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
-            job.waiters.append(ended)
+            job.waiters += (ended,)
             await asyncio.wait([ended], timeout=_ALONE)
             ended.cancel()

@@ -132,7 +132,7 @@ class Runners:
             if job.not_before is not None or job.ordering is not None or self._schedules:
                 # It may leave the lanes, and comes back with a runner.
                 waiter = asyncio.get_running_loop().create_future()
-                job.waiters.append(waiter)
+                job.waiters += (waiter,)
             if not self.waiting.began(job):
                 ours = False
                 return await _end_of(waiter)

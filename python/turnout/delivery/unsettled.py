@@ -100,7 +100,7 @@ class Unsettled:
         self._keep(job, delivery, letters)
         if self.on_end is not None:
             self.on_end(job)
-        job.runs.clear()  # runs know their job: a cycle, which the garbage collector would have to find
+        job.runs = ()  # runs know their job: a cycle, which the garbage collector would have to find
         if not self._jobs:
             self._joined()
         return delivery

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from .clock import clock
 from .jobs import Job, Run
@@ -18,6 +19,8 @@ from .outbox_file import Listed
 from .resting import Resting
 from .settings import DeliverySettings
 from .unsettled import Unsettled
+
+_NEVER: Final = float("inf")
 
 
 class Waiting:
@@ -68,6 +71,11 @@ class Waiting:
     def began(self, job: Job) -> bool:
         """Whether the message may begin; else it rests, and is begun anew when it may. Its time to be delivered in
         runs from here."""
+        loop = asyncio.get_running_loop()
+        if job.not_before is None and job.ordering is None and job.ends == _NEVER:
+            job.due = loop.time()
+            job.deadline = job.due + self.settings.timeout
+            return True
         now = clock.now()
         if job.not_before is not None and now < job.not_before and now < job.ends:
             self._rest(job, min(job.not_before, job.ends), delayed=True)
@@ -77,7 +85,7 @@ class Waiting:
                 self._rest(job, job.ends, delayed=False)
                 return False
             self._active[job.order] = job
-        job.due = asyncio.get_running_loop().time()
+        job.due = loop.time()
         job.deadline = job.due + min(self.settings.timeout, job.ends - now)
         return True
 
