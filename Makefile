@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find rust -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python test-services test-kafka torture conformance theory model lint typecheck simulate
+.PHONY: demo test test-rust test-python test-services test-kafka torture soak conformance theory model lint typecheck simulate
 .PHONY: bench bench-delivery bench-rules bench-pools bench-peers bench-transports instructions instructions-baseline
 .PHONY: fuzz wheel clean lock
 
@@ -53,6 +53,11 @@ torture: .venv/built
 ## bench-delivery: messages a second through dispatch and accept, with and without the outbox
 bench-delivery: .venv/built
 	$(BIN)/python benches/deliveries.py
+
+## soak: flow through the outbox to failing and recovering destinations for MINUTES=10; memory and files flat, nothing lost
+MINUTES := 10
+soak: .venv/built
+	PYTHONPATH=$(CURDIR)/tests $(BIN)/python benches/soak.py $(MINUTES)
 
 ## conformance: CEL's own conformance suite, with the number passed and what is excepted
 conformance:
