@@ -108,16 +108,16 @@ async def test_with_nowhere_to_go_before_the_deadline_it_is_given_up_at_once() -
 
 
 async def test_with_somewhere_to_go_before_the_deadline_it_waits_and_holds_up_nobody() -> None:
-    core = FakeCore(pools={"p": ["a"], "q": ["b"]}, out_until={"a": time.time() + 0.1})
+    core = FakeCore(pools={"p": ["a"], "q": ["b"]}, out_until={"a": time.time() + 0.6})
     core.decide = lambda message: FakePlan(core, (message["pool"],))
     deliveries = deliverer(core, answer, concurrency=1)
     waiting = [asyncio.create_task(deliveries.dispatch({"pool": "p"})) for _ in range(20)]
     await asyncio.sleep(0)
-    assert (await asyncio.wait_for(deliveries.dispatch({"pool": "q"}), 0.05)).delivered
+    assert (await asyncio.wait_for(deliveries.dispatch({"pool": "q"}), 0.5)).delivered
     assert deliveries.ledger.waiting == 20
     results = await asyncio.gather(*waiting)
     assert all(result.delivered for result in results)
-    assert all(0.09 <= result.elapsed < 0.5 for result in results)
+    assert all(result.elapsed >= 0.5 for result in results)
     assert_settled(deliveries, core)
 
 

@@ -42,12 +42,14 @@ _RATE = {
 }
 
 
+Rate = Annotated[float, BeforeValidator(per_second), WithJsonSchema(_RATE, mode="validation")]
+"""Messages a second."""
+
+
 class RateLimitConfig(Model):
     """How many messages a second a destination gets at most."""
 
-    rate: Annotated[float, BeforeValidator(per_second), WithJsonSchema(_RATE, mode="validation")] = Field(
-        description="Messages a second, such as 50/s or 600/m; a number is a second's."
-    )
+    rate: Rate = Field(description="Messages a second, such as 50/s or 600/m; a number is a second's.")
     burst: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = Field(
         default=None,
         description="Messages that may come at once after a rest. Default: those of a tenth of a second, at least 1.",
@@ -59,5 +61,5 @@ def _limit(value: object) -> object:
     return {"rate": value} if isinstance(value, (str, int, float)) else value
 
 
-RateLimit = Annotated[RateLimitConfig, BeforeValidator(_limit, str | float | RateLimitConfig)]
+RateLimit = Annotated[RateLimitConfig, BeforeValidator(_limit, Rate | RateLimitConfig)]
 """A limit, or its rate alone."""
