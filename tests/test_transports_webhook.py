@@ -412,12 +412,14 @@ async def test_reloads_that_change_a_webhook_leave_no_descriptors_open() -> None
         return {"default": "p", "pools": {"p": {"destinations": ["d"]}}, "destinations": {"d": hook}}
 
     async with serving() as server, Router(given(server, 0)) as router:
-        counts = []
+        assert (await router.dispatch({})).delivered
+        before = descriptors()
         for number in range(1, 25):
-            assert (await router.dispatch({})).delivered
             router.reload(given(server, number))
             assert (await router.dispatch({})).delivered
-            await asyncio.sleep(0.02)
-            counts.append(descriptors())
-        assert max(counts[5:]) <= max(counts[:5]) + 1, counts
-        assert len(server.requests) == 48
+        for _ in range(300):  # the server's ends close a moment later
+            if descriptors() <= before + 2:
+                break
+            await asyncio.sleep(0.1)
+        assert descriptors() <= before + 2
+        assert len(server.requests) == 25
