@@ -31,6 +31,10 @@ impl Interner {
     }
 
     fn share(&mut self, predicate: &mut Arc<Predicate>) {
+        // One that has other owners has been here before: the compilers make each for one condition.
+        if Arc::strong_count(predicate) > 1 {
+            return;
+        }
         match self.known.entry(Same(Arc::clone(predicate))) {
             Entry::Occupied(known) => *predicate = Arc::clone(&known.key().0),
             Entry::Vacant(new) => {

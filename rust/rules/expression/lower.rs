@@ -67,18 +67,7 @@ impl Lowering<'_> {
 
     fn logic(&self, operands: Box<[Node]>, asked: Asked, all: bool, depth: usize) -> Condition {
         let parts = operands.into_iter().map(|operand| self.lower(operand, asked, depth + 1));
-        if all { self.all_of(parts) } else { any_of(parts) }
-    }
-
-    /// [`Condition::all`], which one part that never holds decides, and in which two comparisons that bound one field
-    /// are one test.
-    fn all_of(&self, parts: impl IntoIterator<Item = Condition>) -> Condition {
-        let mut parts = Condition::flattened(parts);
-        if parts.iter().any(is_never) {
-            return never();
-        }
-        bounds::join(&mut parts, self.fields);
-        Condition::all_flat(parts)
+        if all { all_of(parts, self.fields) } else { any_of(parts) }
     }
 
     /// T(c ? a : b) = (T(c) and T(a)) or (F(c) and T(b)), from the last arm to the first.
@@ -89,7 +78,7 @@ impl Lowering<'_> {
             let depth = depth + 2 * (at + 1);
             let not_so = self.lower(condition.clone(), Asked::False, depth);
             let so = [self.lower(condition, Asked::True, depth), self.lower(value, asked, depth)];
-            let (so, not_so) = (self.all_of(so), self.all_of([not_so, result]));
+            let (so, not_so) = (all_of(so, self.fields), all_of([not_so, result], self.fields));
             result = any_of([so, not_so]);
         }
         result
@@ -117,6 +106,17 @@ fn is_always(condition: &Condition) -> bool {
 
 fn is_never(condition: &Condition) -> bool {
     matches!(condition, Condition::Any(parts) if parts.is_empty())
+}
+
+/// [`Condition::all`], which one part that never holds decides, and in which two comparisons that bound one field are one
+/// test.
+pub(super) fn all_of(parts: impl IntoIterator<Item = Condition>, fields: &FieldTable) -> Condition {
+    let mut parts = Condition::flattened(parts);
+    if parts.iter().any(is_never) {
+        return never();
+    }
+    bounds::join(&mut parts, fields);
+    Condition::all_flat(parts)
 }
 
 /// [`Condition::any`], which one part that always holds decides.

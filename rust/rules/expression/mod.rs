@@ -4,7 +4,7 @@
 //! timestamps and durations, `has`, and the macros over lists and maps with one or two variables. Not here:
 //! protocol-buffer messages, optional values, extension libraries.
 //!
-//! A source passes through `lexer`, `parser` (with `calls`, `macros`, `literal`, `fold`, `names`) and
+//! A source passes through `operands` (conjunctions that have parts in common), `lexer`, `parser` (with `calls`, `macros`, `literal`, `fold`, `names`) and
 //! `lower`; what a typed test cannot say is evaluated by `evaluate` (with `operators`, `functions`,
 //! `time`). Source, nesting, nodes, compiled patterns and steps of evaluation are bounded by [`Limits`], so
 //! that neither a hostile rule nor a hostile message can exhaust time, memory or the stack.
@@ -23,6 +23,7 @@ mod literal;
 mod lower;
 mod macros;
 mod names;
+mod operands;
 mod operators;
 mod parser;
 mod time;
@@ -38,6 +39,7 @@ use crate::rules::condition::{Asked, Condition};
 use crate::rules::limits::Limits;
 
 pub use error::{EvaluationError, Failure};
+pub(super) use operands::Operands;
 
 /// A parsed and checked expression, its fields interned. Evaluating it changes nothing.
 #[derive(Debug, Clone)]

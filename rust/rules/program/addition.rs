@@ -12,10 +12,11 @@ use super::{MOST_RULES, Program, Rule, RuleSource, first};
 use crate::error::{ConditionError, Place, RuleError};
 use crate::message::path::FieldTable;
 use crate::rules::condition::Condition;
+use crate::rules::expression::Operands;
 use crate::rules::intern::Interner;
 use crate::rules::limits::Limits;
+use crate::rules::pattern;
 use crate::rules::segment::Ids;
-use crate::rules::{expression, pattern};
 
 /// Rules on their way into a program: compiled, and not yet filed.
 pub struct Addition {
@@ -23,7 +24,7 @@ pub struct Addition {
     fields: FieldTable,
     added: Vec<Rule>,
     ids: Ids,
-    interner: Interner,
+    compiler: Compiler,
     errors: Vec<RuleError>,
     /// The next rule's number.
     next: u64,
@@ -39,7 +40,7 @@ impl Addition {
             fields: (*inner.fields).clone(),
             added: Vec::new(),
             ids: Ids::default(),
-            interner: Interner::default(),
+            compiler: Compiler::default(),
             errors: Vec::new(),
             next: inner.sequence,
             room: inner.limits.rules.min(MOST_RULES).saturating_sub(program.len()),
@@ -55,14 +56,13 @@ impl Addition {
 
     fn add(&mut self, source: RuleSource) {
         let inner = &self.before.inner;
-        let mut condition = match compile(&source, &inner.roots, &mut self.fields, &inner.limits) {
+        let condition = match self.compiler.compile(&source, &inner.roots, &mut self.fields, &inner.limits) {
             Ok(condition) => condition,
             Err(found) => {
                 self.errors.extend(found.into_iter().map(|error| error.in_rule(&source.id)));
                 return;
             }
         };
-        self.interner.intern(&mut condition);
         let problem = if self.before.number(&source.id).is_some() || self.ids.find(&source.id, &self.added).is_some() {
             "another rule has this id; ids are unique".to_owned()
         } else if self.added.len() >= self.room {
@@ -86,7 +86,7 @@ impl Addition {
             return Err(self.errors);
         }
         // What follows takes memory of its own.
-        drop((self.ids, self.interner));
+        drop((self.ids, self.compiler));
         let mut inner = (*self.before.inner).clone();
         inner.sequence = self.next;
         if !self.added.is_empty() {
@@ -97,31 +97,46 @@ impl Addition {
     }
 }
 
-fn compile(
-    source: &RuleSource,
-    roots: &[Arc<str>],
-    fields: &mut FieldTable,
-    limits: &Limits,
-) -> Result<Condition, Vec<ConditionError>> {
-    let mut parts = Vec::new();
-    let mut errors = Vec::new();
-    // The pattern first: its predicates are the cheaper ones.
-    if let Some(matches) = &source.matches {
-        match pattern::compile(matches, first(roots), fields, limits) {
-            Ok(condition) => parts.push(condition),
-            Err(error) => errors.push(error),
+/// Compiles rules one after another; what they have in common is kept once.
+#[derive(Default)]
+struct Compiler {
+    interner: Interner,
+    operands: Operands,
+}
+
+impl Compiler {
+    fn compile(
+        &mut self,
+        source: &RuleSource,
+        roots: &[Arc<str>],
+        fields: &mut FieldTable,
+        limits: &Limits,
+    ) -> Result<Condition, Vec<ConditionError>> {
+        let mut parts = Vec::new();
+        let mut errors = Vec::new();
+        // The pattern first: its predicates are the cheaper ones.
+        if let Some(matches) = &source.matches {
+            match pattern::compile(matches, first(roots), fields, limits) {
+                Ok(condition) => parts.push(condition),
+                Err(error) => errors.push(error),
+            }
         }
-    }
-    if let Some(when) = &source.when {
-        let roots: SmallVec<[&str; 4]> = roots.iter().map(|root| &**root).collect();
-        match expression::compile(when, &roots, fields, limits) {
-            Ok(condition) => parts.push(condition),
-            Err(error) => errors.push(error),
+        if let Some(when) = &source.when {
+            let roots: SmallVec<[&str; 4]> = roots.iter().map(|root| &**root).collect();
+            match self.operands.compile(when, &roots, fields, limits, &mut self.interner) {
+                Ok(condition) => parts.push(condition),
+                Err(error) => errors.push(error),
+            }
         }
+        if parts.is_empty() && errors.is_empty() {
+            let problem = "no condition; write `when` (CEL) or `match` (a pattern)".to_owned();
+            errors.push(ConditionError { problem, place: Place::Rule });
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let mut condition = Condition::all(parts);
+        self.interner.intern(&mut condition);
+        Ok(condition)
     }
-    if parts.is_empty() && errors.is_empty() {
-        let problem = "no condition; write `when` (CEL) or `match` (a pattern)".to_owned();
-        errors.push(ConditionError { problem, place: Place::Rule });
-    }
-    if errors.is_empty() { Ok(Condition::all(parts)) } else { Err(errors) }
 }

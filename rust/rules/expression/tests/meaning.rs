@@ -9,6 +9,7 @@ use crate::message::path::FieldId;
 use crate::message::value::{Key, Text, Timestamp};
 use crate::message::{Fields, Read};
 use crate::rules::condition::{Comparison, Test};
+use crate::rules::intern::Interner;
 
 const MESSAGE: &str = r#"{"a": {"b": 1, "n": null, "flag": true}, "l": [{"x": 1}, {"x": 2}], "s": "text", "m-n": 5,
     "when": "2026-01-31T08:00:00Z", "pattern": "^t.x", "big": [1, 2, 3, 4]}"#;
@@ -297,6 +298,25 @@ proptest! {
         }
         let negated = format!("!({source})");
         prop_assert_eq!(holds(&negated, &message), unlowered == Some(false), "{}: {:?}", negated, result);
+    }
+
+    #[test]
+    fn a_conjunction_taken_apart_is_the_same(sources in prop::collection::vec(source(), 1..8), counts in any::<u64>()) {
+        let limits = Limits::default();
+        let (mut table, mut interner, mut operands) = (FieldTable::default(), Interner::default(), Operands::default());
+        let (mut plain_table, mut left) = (FieldTable::default(), &sources[..]);
+        let places = regex::Regex::new("Span \\{[^}]*\\}").unwrap();
+        // Conjunctions of one to four of the same operands, so that some are met again.
+        for turn in 0..24 {
+            let count = (1 + (counts >> (2 * turn) & 3) as usize).min(left.len());
+            let source = left[..count].join(" && ");
+            left = if count == left.len() { &sources } else { &left[count..] };
+            let plain = compile(&source, &ROOTS, &mut plain_table, &limits);
+            let apart = operands.compile(&source, &ROOTS, &mut table, &limits, &mut interner);
+            // Where an evaluated node stands in the text is told no more once it is compiled.
+            let [plain, apart] = [plain, apart].map(|one| places.replace_all(&format!("{one:?}"), "").into_owned());
+            prop_assert_eq!(plain, apart, "{}", source);
+        }
     }
 
     #[test]
