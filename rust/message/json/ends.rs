@@ -4,7 +4,8 @@
 //! at [`WINDOW`] bytes at a time, tells quotes that open from quotes that close by counting them, and notes where the
 //! latter stand; the scanner takes one for each text, and the processor works on many texts at once. Source: Langdale
 //! and Lemire, "Parsing gigabytes of JSON per second" (2019), stage 1. Of what that notes, closing quotes alone are kept:
-//! text is most of a message, and brackets, commas and numbers are soon stepped over.
+//! text is most of a message, and brackets, commas and numbers are soon stepped over. So every other quote is taken, and
+//! which bytes are within text is asked only where control characters are.
 //!
 //! Quotes are counted from a place outside of text. A backslash outside of text may miscount what follows it, but the
 //! scanner comes to it first, and refuses it.
@@ -55,7 +56,7 @@ pub(super) struct Ahead {
     start: usize,
     /// Where the next window starts.
     end: usize,
-    /// Whether a backslash stands in this window or the one before, where a text may have begun.
+    /// Whether a backslash stands in this window, or in one before where a text that it closes may have begun.
     escapes: bool,
     state: State,
 }
@@ -63,7 +64,7 @@ pub(super) struct Ahead {
 /// What is carried from block to block.
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
-    /// All ones if the block before ends within text.
+    /// 1 if the block before ends within text.
     within: u64,
     /// 1 if the block before ends with a backslash that begins an escape.
     escaping: u64,
@@ -94,30 +95,38 @@ impl Ahead {
     fn advance_by(&mut self, bytes: &[u8], look: impl FnOnce(Window<'_>)) {
         self.start = self.end;
         self.end = bytes.len().min(self.start + WINDOW);
-        let before = self.state.backslashes != 0;
+        // A text that this window closes was opened in the last one that closed any, or after that.
+        let before = self.state.backslashes != 0 || self.count == 0 && self.escapes;
         self.state.backslashes = 0;
         (self.taken, self.count) = (0, 0);
         look(Window { ahead: self, bytes });
         self.escapes = before || self.state.backslashes != 0;
     }
 
-    /// Notes the closing quotes of the block that stands at `place` of the window.
+    /// Notes which of the quotes of the block at `place` of the window close, the first of them if `within` is 1. Quotes
+    /// are 64 at most, and `within` is 0 or 1.
     #[inline(always)]
-    fn note(&mut self, place: usize, mut closing: u64) {
+    fn note(&mut self, place: usize, quotes: u64, within: u64) {
         let mut at = self.count;
-        self.count += closing.count_ones() as usize;
+        self.count += (quotes.count_ones() as usize + within as usize) / 2;
+        let mut rest = if within == 0 { without_first(quotes) } else { quotes };
         while let Some(slots) = self.places.get_mut(at..at + TOGETHER) {
             for slot in slots {
                 // Of nothing, a place beyond the block, and beyond `count`.
-                *slot = (place + closing.trailing_zeros() as usize) as u16;
-                closing &= closing.wrapping_sub(1);
+                *slot = (place + rest.trailing_zeros() as usize) as u16;
+                rest = without_first(without_first(rest));
             }
-            if closing == 0 {
+            if rest == 0 {
                 break;
             }
             at += TOGETHER;
         }
     }
+}
+
+#[inline(always)]
+fn without_first(bits: u64) -> u64 {
+    bits & bits.wrapping_sub(1)
 }
 
 impl Ends for Ahead {
@@ -158,12 +167,13 @@ impl block::Pass for Window<'_> {
         let mut place = 0;
         for block in blocks {
             let Marks { quotes, any_odd } = marks(block);
+            let within = state.within;
             if any_odd || state.escaping != 0 {
-                let closing = state.closing_among(quotes, odd(block), bytes, start + place);
-                ahead.note(place, closing);
+                let quotes = state.quotes_among(quotes, odd(block), bytes, start + place);
+                ahead.note(place, quotes, within);
             } else if quotes != 0 {
-                let within = state.within(quotes);
-                ahead.note(place, quotes & !within);
+                state.pass(quotes);
+                ahead.note(place, quotes, within);
             }
             place += BLOCK;
         }
@@ -180,39 +190,46 @@ impl block::Pass for Window<'_> {
                     (marks(&block).quotes, odd(&block))
                 }
             };
-            let closing = state.closing_among(quotes, odd, bytes, start + place);
-            ahead.note(place, closing);
+            let within = state.within;
+            let quotes = state.quotes_among(quotes, odd, bytes, start + place);
+            ahead.note(place, quotes, within);
         }
         ahead.state = state;
     }
 }
 
 impl State {
-    /// Of each byte, whether it is within text: an odd number of quotes stands up to it. So is a quote that opens.
+    /// Goes past the quotes of a block.
     #[inline(always)]
-    fn within(&mut self, quotes: u64) -> u64 {
-        let mut odd = quotes;
-        for shift in [1, 2, 4, 8, 16, 32] {
-            odd ^= odd << shift;
-        }
-        let within = odd ^ self.within;
-        self.within = 0_u64.wrapping_sub(within >> 63);
-        within
+    fn pass(&mut self, quotes: u64) {
+        self.within ^= u64::from(quotes.count_ones()) & 1;
     }
 
-    /// The quotes that close, in the block at `start` that has what most blocks do not.
+    /// The quotes that open or close, of a block at `start` that has what most blocks do not. Goes past it.
     #[inline(always)]
-    fn closing_among(&mut self, mut quotes: u64, odd: Odd, bytes: &[u8], start: usize) -> u64 {
+    fn quotes_among(&mut self, mut quotes: u64, odd: Odd, bytes: &[u8], start: usize) -> u64 {
         if odd.backslashes | self.escaping != 0 {
             let escaped = self.escaped(odd.backslashes);
             self.wrong |= !all_escapes(bytes, start, escaped);
             self.backslashes |= odd.backslashes;
             quotes &= !escaped;
         }
-        let within = self.within(quotes);
-        self.wrong |= odd.controls & within != 0;
+        if odd.controls != 0 {
+            self.wrong |= odd.controls & self.text(quotes) != 0;
+        }
         self.foreign |= odd.foreign;
-        quotes & !within
+        self.pass(quotes);
+        quotes
+    }
+
+    /// The bytes of a block that are within text: an odd number of quotes stands up to them.
+    #[inline(always)]
+    fn text(&self, quotes: u64) -> u64 {
+        let mut odd = quotes;
+        for shift in [1, 2, 4, 8, 16, 32] {
+            odd ^= odd << shift;
+        }
+        odd ^ 0_u64.wrapping_sub(self.within)
     }
 
     /// The bytes that a backslash stands before which is not itself escaped.

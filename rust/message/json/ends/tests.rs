@@ -70,6 +70,8 @@ fn a_text_is_found_at_each_place_around_a_border() {
                 check(text.as_bytes(), start);
                 let text = format!("{}\"{}{inside}\",\"y\"  ", " ".repeat(start), "x".repeat(length));
                 check(text.as_bytes(), start);
+                let text = format!("{}\"{inside}{}\",\"y\"  ", " ".repeat(start), "x".repeat(length));
+                check(text.as_bytes(), start);
             }
         }
     }

@@ -53,6 +53,10 @@ fn half_of_a_surrogate_pair_is_refused_wherever_it_stands() {
         let (found, problem) = strict(text.as_bytes()).unwrap_err();
         assert_eq!((found, problem), (offset, problem::Problem::HalfPair.to_string()), "{text}");
     }
+    for length in [100, 1_000, 2_000, 10_000] {
+        let text = format!("{{\"x\":\"\\ud83d{}\"}}", "x".repeat(length));
+        assert_eq!(strict(text.as_bytes()), Err((5, problem::Problem::HalfPair.to_string())), "{length}");
+    }
     assert_eq!(strict(r#"{"a":"\ud83d\ude00","\ud83d\ude00":1}"#.as_bytes()), Ok(()));
 }
 
