@@ -32,6 +32,20 @@ def _adjusts(policy: str, pool: PoolConfig) -> bool:
     return policy in ADJUSTABLE and not keyed
 
 
+def _rounds(config: RouterConfig) -> list[str]:
+    """What schedules of further rounds say in vain, or at a risk."""
+    schedules = {"retries": config.retries.schedule}
+    schedules |= {f"pools.{name}.retries": pool.retries.schedule for name, pool in config.pools.items() if pool.retries}
+    longest = {place: sum(schedule) for place, schedule in schedules.items() if schedule}
+    if longest and config.outbox is None:
+        return [f"{place}.schedule: what waits for its next round is in memory only: no outbox" for place in longest]
+    return [
+        f"{place}.schedule: lasts longer than outbox.max_age, by which messages expire"
+        for place, seconds in longest.items()
+        if config.outbox is not None and seconds > config.outbox.max_age
+    ]
+
+
 def notices(config: RouterConfig) -> list[str]:
     """One sentence for everything in ``config`` that has no effect; empty if all of it has."""
     found = [
@@ -47,6 +61,7 @@ def notices(config: RouterConfig) -> list[str]:
             for pool in config.pools
             if not _adjusts(policy := config.policy_of(pool), config.pools[pool])
         ]
+    found += _rounds(config)
     stages = config.routing.routing_rules
     if config.rules and "content_based" not in stages:
         found.append("rules: never tried, for routing.routing_rules does not list content_based")

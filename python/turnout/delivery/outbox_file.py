@@ -5,8 +5,8 @@
 - One router at a time, by a lock file beside it. Others may read meanwhile, and write small transactions.
 - WAL and ``synchronous=FULL``: a transaction that returned is on disk. One :meth:`OutboxFile.write` is one transaction,
   one fsync.
-- A damaged file is never written to nor deleted: it is renamed, and what can be read of it goes to a new one. What was
-  in a damaged or cut write-ahead log is an exception: SQLite goes back to the last sound transaction and does not tell.
+- A damaged file is never written to nor deleted: it is renamed, and what can be read of it, and page by page of its
+  write-ahead log, goes to a new one.
 
 Of one thread at a time, but for :meth:`OutboxFile.rows`, which may be called beside the writer.
 """
@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 
 from ..errors import ConfigError
 from .outbox_lock import SHARED, FileLock
+from .outbox_log import read_log, rebuilt
 from .outbox_reserve import Reserve
 from .outbox_salvage import Damage, put_aside, salvage
 from .outbox_schema import (
@@ -255,15 +256,25 @@ class OutboxFile:
 
     def _opened(self) -> sqlite3.Connection:
         """The file, fit for use; a damaged one is put aside first."""
-        db, problem = _opened(self.path)
-        if problem is None:
-            return db
-        db.close()
+        log = read_log(self.path)  # before SQLite does, which goes back to before what is damaged in it
+        if log.problem is None:
+            db, problem = _opened(self.path)
+            if problem is None:
+                return db
+            db.close()
+        else:
+            problem = log.problem
         aside = put_aside(self.path)
         db, again = _opened(self.path)
         if again is not None:
             raise sqlite3.OperationalError(f"a new file is damaged too: {again}")
-        self.damage = salvage(aside, problem, db)
+        source = aside
+        if log.problem is not None:
+            source = aside.with_name(aside.name + "-rebuilt")
+            rebuilt(aside, log, source)
+        self.damage = salvage(source, problem, db, kept_as=aside, certain=log.lost <= 1)
+        if source != aside:
+            source.unlink()
         return db
 
 
@@ -275,6 +286,7 @@ def _opened(path: Path, *, alone: bool = not SHARED) -> tuple[sqlite3.Connection
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY)
     try:
         if alone:
+            path.with_name(path.name + "-shm").unlink(missing_ok=True)  # it would speak of an older log later
             db.execute("PRAGMA locking_mode=EXCLUSIVE")
         return db, _prepared(db, path)
     except sqlite3.OperationalError as error:

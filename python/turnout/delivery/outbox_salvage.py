@@ -24,14 +24,14 @@ class Damage:
     gone: tuple[str, ...]
     """Ids of the messages that could not be read."""
     certain: bool
-    """Whether that is all that is gone; False: the list of ids was damaged too."""
+    """Whether that is all that is gone; False: the list of ids was damaged too, or the log was cut."""
     letters_gone: int
     """Dead letters that could not be read."""
 
     def __str__(self) -> str:
         """In words."""
         gone = ", ".join(self.gone[:20]) + (", …" if len(self.gone) > 20 else "")
-        more = "" if self.certain else "; the list of ids is damaged too, so there may be more"
+        more = "" if self.certain else "; there may be more, for the list of ids is damaged too, or was cut"
         return (
             f"the outbox was damaged ({self.problem}) and is kept as {self.kept_as}: {self.salvaged} unsettled "
             f"messages saved, {len(self.gone)} gone{f' ({gone})' if gone else ''}{more}; "
@@ -49,13 +49,15 @@ def put_aside(path: Path) -> Path:
     return aside
 
 
-def salvage(aside: Path, problem: str, into: sqlite3.Connection) -> Damage:
-    """Fills a new file with what can be read of the one that was put aside.
+def salvage(source: Path, problem: str, into: sqlite3.Connection, *, kept_as: Path, certain: bool) -> Damage:
+    """Fills a new file with what can be read of ``source``, which is what was put aside, or made from it.
+
+    ``certain``: whether more than the list of ids tells can have gone.
 
     Raises:
         sqlite3.Error: the new file cannot be written.
     """
-    old = _Reader(aside)
+    old = _Reader(source)
     rows: dict[str, dict[Any, tuple[Any, ...]]] = {}
     for table, key in (("message", "seq"), ("dead", "number")):
         rows[table] = {row[0]: row for row in old.rows(table, key)}
@@ -68,7 +70,7 @@ def salvage(aside: Path, problem: str, into: sqlite3.Connection) -> Damage:
         saved += [(table, row) for row in old.all(table) if old.sound(table, row) and row[0] in messages]
     for table in ("known", "request", "run"):
         saved += [(table, row) for row in old.all(table) if old.sound(table, row)]
-    certain = old.complete_list and messages.keys() <= ids.keys()
+    certain = certain and old.complete_list and messages.keys() <= ids.keys()
     layout = old.layout
     old.close()
     with into:
@@ -77,7 +79,7 @@ def salvage(aside: Path, problem: str, into: sqlite3.Connection) -> Damage:
             for name, values in from_layout_1(table, row) if layout == 1 else [(table, row)]:
                 into.execute(INTO[name], (*values, mark(values)) if name == "message" and layout != 1 else values)
     gone = tuple(str(name) for seq, name in sorted(ids.items()) if seq not in messages)
-    return Damage(aside, problem, len(messages), gone, certain, len(letters) - kept)
+    return Damage(kept_as, problem, len(messages), gone, certain, len(letters) - kept)
 
 
 class _Reader:

@@ -66,8 +66,9 @@ class Unsettled:
         self._joined()
 
     def give_up(self, job: Job, reason: Reason, detail: str) -> None:
-        """Settles the message as it stands; what has not ended of it has failed. No effect if it is settled."""
-        if job.delivery is None:
+        """Settles the message as it stands; what has not ended of it has failed. No effect if it is settled, or has
+        left memory: then it goes on without this job."""
+        if job.delivery is None and self._jobs.get(job.number) is job:
             job.failed(reason, detail)
             self.settle(job)
 
