@@ -28,6 +28,12 @@ const PROBES: u64 = 256;
 /// An owner that is not in the list.
 const NOBODY: u32 = u32::MAX;
 
+#[cfg(test)]
+thread_local! {
+    /// How many tables this thread has made.
+    pub(crate) static BUILT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// Which owner has which slot.
 #[derive(Debug)]
 pub struct Table {
@@ -40,6 +46,8 @@ pub struct Table {
 impl Table {
     /// For owners of these weights (0 counts as 1); at least one. O(slots × log(owners)), 3 ms at the fewest slots.
     pub fn build(seats: &[Seat]) -> Self {
+        #[cfg(test)]
+        BUILT.with(|built| built.set(built.get() + 1));
         let mut owners: Vec<Seat> = seats.to_vec();
         owners.sort_unstable_by_key(|seat| seat.salt);
         let count = prime_from(FEWEST_SLOTS.max(SLOTS_EACH * owners.len() as u64));

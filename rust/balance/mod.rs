@@ -118,8 +118,9 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// Precomputes a policy for candidates in these seats (at least one). `table` is what `maglev` goes by, made of
-    /// these seats or of more; other policies need none, and without one it is made here.
+    /// Precomputes a policy for candidates in these seats (at least one), in little time: a pick may wait for it. `table`
+    /// is what `maglev` goes by, made of these seats or of more; other policies need none, and without one its keys are
+    /// found by `rendezvous`.
     pub fn build(kind: PolicyKind, seats: &[Seat], table: Option<&Arc<maglev::Table>>) -> Self {
         let weights: Vec<u32> =
             seats.iter().map(|seat| if kind.uses_weights() { seat.weight.max(1) } else { 1 }).collect();
@@ -135,11 +136,10 @@ impl Policy {
             PolicyKind::ResponseTime => Self::Latency(latency::PeakLatency::build(&weights)),
             PolicyKind::Prequal => Self::Prequal(prequal::Prequal::build(&weights)),
             PolicyKind::HealthBased => Self::Score(score::Scored::build(&weights)),
-            PolicyKind::Maglev => {
-                let table = table.map_or_else(|| Arc::new(maglev::Table::build(seats)), Arc::clone);
-                Self::Maglev(maglev::Maglev::build(table, seats, &weights))
-            }
-            PolicyKind::Rendezvous => Self::Rendezvous(rendezvous::Rendezvous::build(seats, &weights)),
+            PolicyKind::Maglev | PolicyKind::Rendezvous => match table.filter(|_| kind == PolicyKind::Maglev) {
+                Some(table) => Self::Maglev(maglev::Maglev::build(Arc::clone(table), seats, &weights)),
+                None => Self::Rendezvous(rendezvous::Rendezvous::build(seats, &weights)),
+            },
         }
     }
 
@@ -262,9 +262,16 @@ mod tests {
     use super::testing::{Fake, occasion, seats};
     use super::*;
 
+    /// As a pool builds it.
+    fn built(kind: PolicyKind, weights: &[u32]) -> Policy {
+        let seats = seats(weights);
+        let table = (kind == PolicyKind::Maglev).then(|| Arc::new(maglev::Table::build(&seats)));
+        Policy::build(kind, &seats, table.as_ref())
+    }
+
     fn shares(kind: PolicyKind, candidates: &[Fake], picks: usize, usable: impl Fn(&Fake) -> bool) -> Vec<usize> {
         let weights: Vec<u32> = candidates.iter().map(|candidate| candidate.weight).collect();
-        let policy = Policy::build(kind, &seats(&weights), None);
+        let policy = built(kind, &weights);
         let (cursor, mut rng) = (Cursor::default(), fastrand::Rng::with_seed(7));
         let mut counts = vec![0; candidates.len()];
         for number in 0..picks {
@@ -282,7 +289,7 @@ mod tests {
                 let mut candidates = Fake::all(&vec![2; count]);
                 candidates[count / 2].weight = 3;
                 let weights: Vec<u32> = candidates.iter().map(|candidate| candidate.weight).collect();
-                let (policy, cursor) = (Policy::build(kind, &seats(&weights), None), Cursor::default());
+                let (policy, cursor) = (built(kind, &weights), Cursor::default());
                 let mut rng = fastrand::Rng::with_seed(1);
                 for key in [None, Some(hash::mix(1, 2))] {
                     let occasion = Occasion { key, ..occasion(&cursor) };

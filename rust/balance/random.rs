@@ -105,10 +105,13 @@ impl Sampler {
     /// there are fewer.
     #[inline]
     pub fn several(&self, rng: &mut fastrand::Rng) -> ([usize; SEVERAL], usize) {
-        if self.len() < SEVERAL {
-            return ([0, self.len() - 1, 0], self.len());
+        if self.len() < 2 {
+            return ([0; SEVERAL], self.len());
         }
         let (first, second) = self.two(rng);
+        if self.len() < SEVERAL {
+            return ([first, second, 0], 2);
+        }
         for _ in 0..4 {
             let third = self.draw(rng);
             if third != first && third != second {
@@ -309,6 +312,15 @@ mod tests {
         };
         assert!(pick(true).is_some());
         assert_eq!(pick(false), None);
+    }
+
+    #[test]
+    fn all_of_two_come_in_random_order_by_weight() {
+        for (weights, expected) in [([1, 1], 5_000), ([1, 4], 2_000)] {
+            let (sampler, mut rng) = (Sampler::build(&weights), fastrand::Rng::with_seed(5));
+            let first = (0..10_000).filter(|_| sampler.several(&mut rng).0[0] == 0).count() as i32;
+            assert!((first - expected).abs() < 200, "{weights:?}: {first}");
+        }
     }
 
     #[test]

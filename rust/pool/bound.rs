@@ -2,6 +2,7 @@
 //!
 //! Affinity alone lets one busy key fill one destination. With a bound of c, a destination of share s in a tier that
 //! holds m messages for this pool takes another one only below ceil(c·s·(m + 1)); the key goes on to the next.
+//! Threads that hold at once count themselves first, so for a moment each may let others in as one message more would.
 //! Counted are the leases of this pool since it was configured, whatever else the destination holds.
 //!
 //! Source: V. Mirrokni, M. Thorup, M. Zadimoghaddam, "Consistent hashing with bounded loads", SODA 2018.

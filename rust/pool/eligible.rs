@@ -206,7 +206,8 @@ impl TierBuilder<'_> {
         let seat = |(entry, index)| Seat { weight: Entry::weight(entry), salt: salt(index) };
         let seats: Vec<Seat> = entries.iter().zip(members).map(seat).collect();
         let key = CursorKey { pool: Arc::clone(self.pool.id()), clearance: self.clearance, tier, list };
-        // Those that stand in for others may be of several tiers, which have no table together.
+        // Those that stand in for others may be of several tiers, which have no table together; a table is not made here,
+        // where a pick waits. They are few, as an operator names them: their keys are found by `rendezvous`.
         let one_tier = members.iter().all(|index| self.pool.members()[*index].tier == tier);
         let table = if one_tier { self.pool.table(tier) } else { None };
         List {

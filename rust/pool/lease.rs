@@ -4,11 +4,11 @@
 //! changes nothing. Whatever way it ends, the in-flight count goes down by one and a permit of probation goes back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::pool::breaker::Permit;
 use crate::pool::destination::Destination;
 use crate::pool::events::EventKind;
+use crate::pool::sync::{AtomicBool, Ordering};
 use crate::pool::{Nanos, Pick, Pool};
 
 /// How a lease ended.

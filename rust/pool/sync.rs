@@ -3,13 +3,13 @@
 
 #[cfg(not(feature = "model"))]
 pub(crate) use std::{
-    sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     thread::yield_now,
 };
 
 #[cfg(feature = "model")]
 pub(crate) use loom::{
-    sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     thread::yield_now,
 };
 

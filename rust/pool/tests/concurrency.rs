@@ -1,6 +1,7 @@
 //! Many threads at once. What must hold: nothing stays held, one trial at a time, caps, the last one stays.
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 
@@ -169,4 +170,59 @@ fn reloads_do_not_disturb_those_who_pick() {
         }
     });
     assert!(bench.registry.all().iter().all(|destination| destination.in_flight() == 0));
+}
+
+#[test]
+fn counters_and_what_is_held_survive_reloads_under_load() {
+    for policy in [PolicyKind::RoundRobin, PolicyKind::LeastConnections, PolicyKind::Maglev] {
+        let mut capped = spec(policy, 6);
+        capped.members.iter_mut().for_each(|member| member.max_in_flight = Some(40));
+        capped.failover.eject = false;
+        let bench = Bench::new(capped.clone());
+        let live = arc_swap::ArcSwap::from(Arc::clone(&bench.pool));
+        let ended = [const { AtomicU64::new(0) }; 4];
+        together(|thread| {
+            let mut rng = fastrand::Rng::with_seed(thread as u64);
+            if thread == 0 {
+                // With other weights, without one of those that others hold, with it again.
+                for generation in 2..120 {
+                    let mut next = capped.clone();
+                    next.members[generation % 6].weight = 1 + generation as u32 % 3;
+                    if generation % 2 == 0 {
+                        next.members.remove(generation % 5);
+                    }
+                    let pool = Arc::new(Pool::build(next, &bench.registry, generation as u64, bench.now).unwrap());
+                    live.store(Arc::clone(&pool));
+                    bench.registry.publish([&pool]);
+                    std::thread::yield_now();
+                }
+                return;
+            }
+            let mut held: Vec<Lease> = Vec::new();
+            for step in 0..6_000 {
+                if let Ok(lease) = live.load_full().acquire(&Request::default(), bench.now, &mut rng) {
+                    assert!(lease.destination().in_flight() <= 40, "the cap holds for all generations together");
+                    held.push(lease);
+                }
+                if held.len() > 20 || step % 3 == 0 && !held.is_empty() {
+                    let lease = held.swap_remove(rng.usize(..held.len()));
+                    let (index, outcome) = match rng.u8(..4) {
+                        0 => (0, Outcome::Failure),
+                        1 => (1, Outcome::Cancelled),
+                        2 => (2, Outcome::Overloaded { retry_after: Some(0) }),
+                        _ => (3, Outcome::Success),
+                    };
+                    assert!(lease.finish(outcome, bench.now));
+                    ended[index].fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            ended[1].fetch_add(held.len() as u64, Ordering::Relaxed); // dropped
+        });
+        let views: Vec<_> = bench.registry.all().iter().map(|destination| destination.view(bench.now)).collect();
+        let sum = |what: fn(&view::DestinationView) -> u64| views.iter().map(what).sum::<u64>();
+        let counted = [sum(|v| v.failures), sum(|v| v.cancelled), sum(|v| v.overloaded), sum(|v| v.successes)];
+        assert_eq!(counted, ended.map(AtomicU64::into_inner), "{policy}");
+        assert_eq!(counted.iter().sum::<u64>(), sum(|v| v.attempts), "{policy}");
+        assert!(views.iter().all(|view| view.in_flight == 0), "{policy}");
+    }
 }

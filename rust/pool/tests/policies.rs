@@ -33,6 +33,37 @@ fn a_key_stays_while_others_come_and_go() {
 }
 
 #[test]
+fn no_pick_makes_a_table_whatever_happened_before_it() {
+    use crate::balance::maglev::BUILT;
+    let mut tiered = spec(PolicyKind::Maglev, 9);
+    for (index, member) in tiered.members.iter_mut().enumerate() {
+        (member.tier, member.weight) = (index as u8 / 3, 1 + index as u32 % 3);
+    }
+    let mut bench = Bench::new(tiered);
+    let made = BUILT.get();
+    // `a` and `b` are failed over to two of different tiers, which share the keys that they get by weight.
+    for (id, to) in [("a", "e"), ("b", "i")] {
+        bench.registry.fail_over(id, Some(to.into()), Nanos::MAX, bench.now);
+    }
+    let before = places(&mut bench, 3_000);
+    let first = before.iter().filter(|member| **member == 4).count();
+    assert!((1_100..1_300).contains(&first) && before.iter().all(|member| [4, 8].contains(member)), "{first}");
+    assert_eq!(places(&mut bench, 3_000), before);
+    bench.registry.set_health("i", Health::Unhealthy, "test", bench.now);
+    assert!(places(&mut bench, 500).iter().all(|member| *member != 8));
+    bench.registry.set_health("i", Health::Healthy, "test", bench.now);
+    bench.now += 10 * SECOND;
+    assert_eq!(places(&mut bench, 3_000), before, "its keys are back");
+    bench.registry.fail_back("b", false, bench.now);
+    bench.fail("c", 5);
+    bench.registry.set_admin("e", Admin::Draining, "test", bench.now);
+    places(&mut bench, 500);
+    assert_eq!(BUILT.get(), made);
+    bench.pool.set_weights([("c", 9.0)], bench.now).unwrap();
+    assert_eq!(BUILT.get(), made + 3, "where weights are set there is one a tier");
+}
+
+#[test]
 fn a_message_without_a_key_goes_anywhere_by_weight_and_the_decision_says_so() {
     for policy in [PolicyKind::Maglev, PolicyKind::Rendezvous] {
         let mut spec = spec(policy, 3);
@@ -80,6 +111,48 @@ fn bounded_load_is_never_above_its_bound_and_one_hot_key_spreads() {
             assert!(f64::from(held) <= limit, "{policy} {step}: {held} of {} with {limit}", leases.len());
         }
         drop(leases);
+        assert!((0..10).all(|member| bench.pool.bound().unwrap().held(member) == 0));
+    }
+}
+
+#[test]
+fn threads_that_hold_at_once_exceed_the_bound_by_no_more_than_their_number_allows() {
+    // A hold counts itself before it knows whether it may, so each of the others may for a moment let in what one more
+    // message would: the bound is that of what is held and one message more for each of them.
+    const THREADS: u32 = 8;
+    for (policy, bound) in [(PolicyKind::Maglev, 1.25), (PolicyKind::Rendezvous, 1.05), (PolicyKind::Maglev, 1.0)] {
+        let mut spec = spec(policy, 10);
+        spec.bounded_load = Some(bound);
+        spec.members.iter_mut().step_by(2).for_each(|member| member.weight = 3);
+        let bench = Bench::new(spec);
+        let held = Mutex::new(Vec::new());
+        for round in 0..6 {
+            let before: Vec<u32> = (0..10).map(|member| bench.pool.bound().unwrap().held(member)).collect();
+            std::thread::scope(|scope| {
+                for thread in 0..THREADS {
+                    let (bench, held) = (&bench, &held);
+                    scope.spawn(move || {
+                        let mut rng = fastrand::Rng::with_seed(u64::from(round * 100 + thread));
+                        let keys = (0..500).map(|turn| if turn % 2 == 0 { 7 } else { turn * 31 });
+                        let take = |key| bench.pool.acquire(&keyed(key), bench.now, &mut rng).unwrap();
+                        let mine: Vec<Lease> = keys.map(take).collect();
+                        held.lock().extend(mine);
+                    });
+                }
+            });
+            let mut held = held.lock();
+            for (member, before) in before.into_iter().enumerate() {
+                let share = if member.is_multiple_of(2) { 3.0 / 20.0 } else { 1.0 / 20.0 };
+                let most = (bound * share * (held.len() as f64 + f64::from(THREADS - 1)) - 1e-9).ceil() as u32;
+                let now = bench.pool.bound().unwrap().held(member);
+                assert!(now <= most.max(before), "{policy} {bound}: {now} of {} with {most}", held.len());
+            }
+            // What ends leaves the others where they are: they take nothing new until they are within the bound again.
+            fastrand::Rng::with_seed(u64::from(round)).shuffle(&mut held);
+            let rest = held.len() / 3;
+            held.truncate(rest);
+        }
+        drop(held);
         assert!((0..10).all(|member| bench.pool.bound().unwrap().held(member) == 0));
     }
 }
@@ -137,6 +210,36 @@ fn live_weights_take_effect_at_once_and_as_a_whole() {
         let error = bench.pool.set_weights([("b", 5.0), wrong], bench.now).unwrap_err();
         assert!(error.problem.contains(problem), "{error}");
         assert_eq!(bench.pool.members()[1].weight(), 0.0, "nothing has changed");
+    }
+}
+
+#[test]
+fn live_weights_move_the_shares_of_every_policy_that_goes_by_weights() {
+    let auto = [Choice::Auto { keyed: false }, Choice::Auto { keyed: true }];
+    for choice in PolicyKind::ALL.map(Choice::Fixed).into_iter().chain(auto) {
+        let mut bench = Bench::of(choice, 3);
+        // Each message ends before the next is picked, 1 ms later, so that all are alike but for their weights.
+        let mut shares = |weights: [f64; 3]| {
+            let pool = Arc::clone(&bench.pool);
+            pool.set_weights(["a", "b", "c"].into_iter().zip(weights), bench.now).unwrap();
+            let mut counts = [0u32; 3];
+            for turn in 0..4_000 {
+                let lease = pool.acquire(&keyed(turn), bench.now, &mut bench.rng).unwrap();
+                counts[lease.pick().member] += 1;
+                bench.now += MS;
+                lease.finish(Outcome::Success, bench.now);
+            }
+            counts.map(|count| f64::from(count) / 4_000.0)
+        };
+        let (even, heavy, back) = (shares([1.0; 3]), shares([0.5, 2.0, 0.0]), shares([1.0; 3]));
+        for (seen, when) in [(even, "at first"), (back, "in the end")] {
+            assert!(seen.iter().all(|share| (share - 1.0 / 3.0).abs() < 0.03), "{choice} {when}: {seen:?}");
+        }
+        assert_eq!(heavy[2], 0.0, "{choice}: nothing new");
+        let heeds = !matches!(choice, Choice::Fixed(kind) if !kind.uses_weights());
+        // Idle ones are compared: the heavier is always cheaper, unless chance or turns decide.
+        let expected = if heeds { 0.77..=1.0 } else { 0.47..=0.53 };
+        assert!(expected.contains(&heavy[1]), "{choice}: {heavy:?}");
     }
 }
 
