@@ -13,7 +13,7 @@ from broker_reading import make_stream, stored
 from broker_support import survives_a_restart
 from servers import Server, nats_server
 from transport_support import made, refusal, send
-from turnout.testing import Received, TransportCase, checks_for
+from turnout.testing import Proxy, Received, TransportCase, checks_for
 from turnout.testing.conformance import Check, Fault
 from turnout.transports import Transport
 from turnout.transports.encoding import header_id
@@ -108,6 +108,35 @@ async def test_a_message_above_the_servers_size_is_the_messages_fault(server: Se
     assert (error.kind, error.retryable) == ("too_large", False)
     await send(transport, {})
     await transport.close()
+
+
+@pytest.mark.parametrize("named", [{}, {"stream": "orders"}], ids=["any_stream", "named_stream"])
+async def test_the_servers_largest_payload_is_met_to_the_byte(server: Server, named: dict[str, str]) -> None:
+    await make_stream(server)
+    transport = subject(server, body="content", **named)
+    largest = (
+        2**20 - len("NATS/1.0\r\nNats-Msg-Id: m\r\n\r\n") - (len("Nats-Expected-Stream: orders\r\n") if named else 0)
+    )
+    await send(transport, {"content": b"x" * largest}, "m")
+    error = await refusal(transport, {"content": b"x" * (largest + 1)}, "n")
+    await send(transport, {}, "o")
+    await transport.close()
+    assert (error.kind, error.retryable) == ("too_large", False)
+    assert [one.id for one in await stored(server)] == ["m", "o"]
+
+
+async def test_a_lost_connection_ends_what_waits_on_it_at_once(server: Server) -> None:
+    await make_stream(server)
+    async with Proxy(server.port) as proxy, asyncio.timeout(20):
+        transport = made(f"nats://127.0.0.1:{proxy.port}", subject="orders.new", timeout="60s")
+        await send(transport, {}, "first")
+        proxy.pause("to_client")
+        sends = [asyncio.create_task(send(transport, {}, str(number))) for number in range(50)]
+        await asyncio.sleep(0.05)
+        proxy.reset()
+        errors = await asyncio.gather(*sends, return_exceptions=True)
+        await transport.close()
+    assert {getattr(error, "kind", repr(error)) for error in errors} == {"connection"}
 
 
 async def test_publishes_do_not_wait_for_each_other(server: Server) -> None:
