@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cli_support import CONFIG, files, ledger, ndjson, process, run
+from cli_support import CONFIG, files, ledger, ndjson, process, row, run
 from turnout import Router
 from turnout.delivery import DeadLetter
 
@@ -60,6 +60,7 @@ def test_dead_letters_stay_in_the_outbox_unless_a_file_is_named(tmp_path: Path) 
     code, out, err = run("run", *arguments, "--input", messages)
     assert code == 1
     assert "line 1, one: dead-lettered: rejected" in err
+    assert row(out, "texts") == ["texts", "content_based", "2"]
     code, out, err = run("run", *arguments, input='{"id": "two", "channel": "sms", "bad": 1}\n')
     assert "1 dead letters of earlier runs are in the outbox" in err
     assert ledger(out)["dead"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -120,6 +121,35 @@ async def test_a_message_that_comes_again_is_delivered_once_with_an_outbox(tmp_p
         assert (router.ledger.accepted, router.ledger.repeated) == (1, 1)
 
 
+async def test_with_an_outbox_messages_for_later_hold_up_no_other(tmp_path: Path) -> None:
+    router = hub(outbox={"path": str(tmp_path / "o.db")}, performance={"concurrency": 2})
+    later = [{"id": f"later-{number}", "not_before": "2100-01-01T00:00:00Z"} for number in range(50)]
+    broker = Broker(*later, {"id": "now"})
+    settled: list[str] = []
+    async with router:
+        router.on_settled(lambda delivery: settled.append(delivery.id))
+        assert await router.run(broker) == Bridged(taken=51, acked=51)
+        while not settled:  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+        assert (settled, router.under_way) == (["now"], 0)
+        await router.close(drain=0)
+    assert (router.ledger.kept, router.ledger.lost) == (50, 0)
+
+
+async def test_with_an_outbox_no_more_are_brought_than_settle_in_time(tmp_path: Path) -> None:
+    router = hub(outbox={"path": str(tmp_path / "o.db")}, performance={"concurrency": 2})
+    broker = Broker(*({"id": f"m-{number}", "slow": 0.001} for number in range(100)))
+    most = 0
+    async with router:
+        running = asyncio.create_task(router.run(broker))
+        while not running.done():
+            most = max(most, router.under_way)
+            await asyncio.sleep(0.001)
+        assert running.result().acked == 100
+    assert router.ledger.delivered == 100
+    assert most <= 4
+
+
 async def test_what_the_router_does_not_accept_goes_back(tmp_path: Path) -> None:
     router = hub(outbox={"path": str(tmp_path / "o.db"), "max_bytes": 30})
     broker = Broker({"id": "x"}, {"id": "large", "text": "x" * 100})
@@ -141,6 +171,23 @@ async def test_what_does_not_settle_in_time_goes_back_where_the_caller_is_cancel
         assert not len(router.dead_letters)
         assert router.ledger.balanced
     assert sorted(broker.ends) == [("b-0", "nack"), ("b-1", "ack")]
+
+
+async def test_a_source_that_loses_a_cancellation_is_cancelled_again() -> None:
+    class Deaf(Broker):
+        async def __aiter__(self) -> AsyncIterator[Incoming]:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+            yield Given(self.ends, "", b"", self.window)
+
+    broker = Deaf()
+    async with hub() as router:
+        running = asyncio.create_task(router.run(broker))
+        await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.wait([running])
+        assert running.cancelled()
 
 
 async def test_lines_of_a_file_are_brought_from_python_too(tmp_path: Path) -> None:

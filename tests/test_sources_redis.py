@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,14 +161,17 @@ def test_without_a_place_for_letters_what_cannot_be_delivered_goes_back_and_noth
     server: Server, tmp_path: Path
 ) -> None:
     arguments = folder(tmp_path / "bridge")
-    code = (tmp_path / "bridge" / "app.py").read_text()
-    code = code.replace(
-        "    await asyncio", "    if not HERE.exists(): raise ConnectionError('down')\n    await asyncio"
-    )
-    (tmp_path / "bridge" / "app.py").write_text(code + "\nHERE = pathlib.Path(__file__).with_name('up')\n")
+    app = tmp_path / "bridge" / "app.py"
+    here = "HERE = pathlib.Path(__file__).parent"
+    refusing = f"""    {here}
+    if not (HERE / 'up').exists():
+        (HERE / 'tried').touch()
+        raise ConnectionError('down')
+    await asyncio"""
+    app.write_text(app.read_text().replace("    await asyncio", refusing))
     add(server, ["m"])
     with process(*arguments, "--source", url(server, nack_delay="100ms"), "--json") as running:
-        time.sleep(2)
+        wait_for((tmp_path / "bridge" / "tried").exists)
         (tmp_path / "bridge" / "up").touch()
         wait_for(lambda: count_of(tmp_path / "bridge") == 1)
         wait_for(lambda: pending(server) == 0)

@@ -327,15 +327,28 @@ class Router(_core.Router):
         not_before: Time | None = None,
         expires_at: Time | None = None,
         ordering_key: str | None = None,
+        message_id: str | None = None,
     ) -> str:
         """Accepts a message and returns its id; it is settled behind. Waits while ``performance.max_waiting`` wait.
 
-        ``not_before``, ``expires_at``, ``ordering_key``: as for ``dispatch``.
+        ``not_before``, ``expires_at``, ``ordering_key``, ``message_id``: as for ``dispatch``.
 
         Raises:
             MessageError, DeliveryError: as for ``dispatch``.
         """
-        return await self._deliverer.accept(message, _terms(not_before, expires_at, ordering_key, None))
+        return await self._deliverer.accept(message, _terms(not_before, expires_at, ordering_key, message_id))
+
+    def on_settled(self, told: Callable[[Delivery], None] | None) -> None:
+        """From now on ``told`` is told, on the event loop, of each message that was settled: also of those that
+        ``accept`` took, or an earlier run. It must not raise, nor take long. None: nobody is told."""
+        self._deliverer.on_settled(told)
+
+    @property
+    def under_way(self) -> int:
+        """Messages that are delivered now, or wait for their turn in memory; not those that wait for a time or, with
+        an ordering key, for others. Who brings messages faster than they settle looks here: they expire by
+        ``performance.timeout`` while they wait."""
+        return self._deliverer.under_way
 
     async def accept_many(self, messages: Iterable[Any]) -> list[str | MessageError | DeliveryError]:
         """As ``accept`` of each, with one wait for the disk: ids in order, or the error by which one was refused."""

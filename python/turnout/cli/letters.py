@@ -62,8 +62,8 @@ class Letters:
         else:
             self._write([(_line(letter, None), letter) for letter in found])
 
-    def look(self, line_of: Callable[[object], int | None]) -> None:
-        """Tells of those that came since the last look. ``line_of``: the number of a message's line, if it has one."""
+    def look(self, line_of: Callable[[DeadLetter], int | None]) -> None:
+        """Tells of those that came since the last look. ``line_of``: the number of its message's line, if known."""
         found = self._store.after(self._seen)
         if not found:
             return
@@ -71,7 +71,7 @@ class Letters:
         if self._returns:
             self._store.purge(letter for letter in found if letter.reason == "closed")
             found = [letter for letter in found if letter.reason != "closed"]
-        new = [(letter, line_of(letter.message)) for letter in found]
+        new = [(letter, line_of(letter)) for letter in found]
         for letter, line in new:
             if self._named < _NAMED:
                 self._named += 1

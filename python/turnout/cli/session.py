@@ -16,7 +16,7 @@ from io import FileIO
 from itertools import pairwise
 from typing import Any
 
-from ..delivery import Delivery
+from ..delivery import DeadLetter, Delivery
 from ..errors import ConfigError, DeliveryError
 from ..router import Router
 from ..sources import WINDOW, Bridge, FileSource, Incoming, Source, Watch
@@ -48,7 +48,7 @@ class Session(Watch):
         """``dead_letters``: where a message that was given up on is written, as one line of JSON; a file
         without a buffer, so that what is written is there whatever happens next."""
         self._router, self._source, self._pace, self._watcher = router, source, pace, watcher
-        durable = router.config.outbox is not None
+        self._durable = durable = router.config.outbox is not None
         self._letters = Letters(
             router.dead_letters,
             watcher,
@@ -60,7 +60,7 @@ class Session(Watch):
         self._bridge = Bridge(router, source, window=pace.concurrency * WINDOW, rate=pace.rate, watch=self)
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._lines: dict[int, int] = {}  # line by identity of the message, of those handed over and not settled
+        self._lines: dict[int | str, int] = {}  # of messages not settled, by identity; with an outbox, by id
         self.rejected = 0
         """What was no message: never accepted."""
         self.routed: Counter[tuple[str | None, str | None]] = Counter()
@@ -84,6 +84,7 @@ class Session(Watch):
         except BaseException:
             await self._source.close()
             raise
+        self._router.on_settled(self._settled_one)
         self._watcher.start()
         self._letters.start()
         if self._source.keeps and self._letters.in_memory:
@@ -126,7 +127,7 @@ class Session(Watch):
         self._stopping.set()
         self._bridge.stop()
 
-    # -- what the bridge tells
+    # -- what the bridge and the router tell
 
     async def bringing(self, incoming: Incoming, message: dict[str, Any]) -> None:
         """See :class:`Watch`. Waits while the store of dead letters is full, and is being written to the file."""
@@ -134,15 +135,22 @@ class Session(Watch):
             self._lines[id(message)] = incoming.line
         await self._letters.room()
 
+    def accepted(self, incoming: Incoming, name: str) -> None:
+        """See :class:`Watch`."""
+        if incoming.line is not None:
+            self._lines[name] = incoming.line
+
     def brought(self, message: dict[str, Any]) -> None:
         """See :class:`Watch`."""
         self._letters.look(self._line_of)
         self._lines.pop(id(message), None)
 
-    def settled(self, incoming: Incoming, delivery: Delivery) -> None:
-        """See :class:`Watch`."""
+    def _settled_one(self, delivery: Delivery) -> None:
         self.routed[delivery.stage, delivery.rule] += 1
         self.failovers += _failovers(delivery)
+        if self._durable:
+            self._letters.look(self._line_of)
+            self._lines.pop(delivery.id, None)
 
     async def rejects(self, incoming: Incoming, why: str) -> None:
         """See :class:`Watch`."""
@@ -162,8 +170,8 @@ class Session(Watch):
         self._letters.look(self._line_of)
         return await self._letters.on_disk()
 
-    def _line_of(self, message: object) -> int | None:
-        return self._lines.get(id(message))
+    def _line_of(self, letter: DeadLetter) -> int | None:
+        return self._lines.get(letter.id if self._durable else id(letter.message))
 
     def _letters_in_trouble(self, why: str) -> None:
         self._in_trouble(why)

@@ -276,6 +276,15 @@ class Deliverer:
             self._open = False
 
     @property
+    def under_way(self) -> int:
+        """Messages in memory that are delivered now, or wait for their turn: all but those that rest."""
+        return self._unsettled.in_memory - self._waiting.resting.in_memory
+
+    def on_settled(self, told: Callable[[Delivery], None] | None) -> None:
+        """From now on ``told`` is told of each message that was settled; it must not raise. None: nobody is."""
+        self._unsettled.on_settled = told
+
+    @property
     def ledger(self) -> Ledger:
         """The account of all messages, as of now."""
         return self._counts.ledger(len(self._unsettled), self._waiting.resting.delayed, self._attempts.in_flight)

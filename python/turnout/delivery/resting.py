@@ -39,6 +39,8 @@ class Resting:
         """``wake``: takes over a message whose time has come."""
         self.delayed = 0
         """How many wait for a time."""
+        self.in_memory = 0
+        """How many are here themselves."""
         self._wake = wake
         self._rested: dict[int, Rested] = {}
         self._heap: list[tuple[float, int]] = []
@@ -52,6 +54,7 @@ class Resting:
         self.take(order)
         self._rested[order] = Rested(item, until, delayed)
         self.delayed += delayed
+        self.in_memory += isinstance(item, Job)
         if until < float("inf"):
             heapq.heappush(self._heap, (until, order))
             if len(self._heap) > 2 * len(self._rested) + 64:  # most were woken before their time
@@ -66,6 +69,7 @@ class Resting:
         if rested is None:
             return None
         self.delayed -= rested.delayed
+        self.in_memory -= isinstance(rested.item, Job)
         return rested.item
 
     def take_all(self, after: float | None) -> list[Job | int]:

@@ -22,6 +22,8 @@ class Unsettled:
         """``room``: of which a message in memory holds a place."""
         self.on_end: Callable[[Job], None] | None = None
         """Told of each message that was settled."""
+        self.on_settled: Callable[[Delivery], None] | None = None
+        """Told of each end, after everything else was."""
         self._counts = counts
         self._dead_letters = dead_letters
         self._room = room
@@ -32,6 +34,11 @@ class Unsettled:
 
     def __len__(self) -> int:
         return len(self._jobs) + self._on_disk
+
+    @property
+    def in_memory(self) -> int:
+        """Those that are not on disk only."""
+        return len(self._jobs)
 
     def add(self, job: Job) -> None:
         """The message was accepted."""
@@ -102,6 +109,8 @@ class Unsettled:
         if self.on_end is not None:
             self.on_end(job)
         job.runs = ()  # runs know their job: a cycle, which the garbage collector would have to find
+        if self.on_settled is not None:
+            self.on_settled(delivery)
         if not self._jobs:
             self._joined()
         return delivery

@@ -1,6 +1,7 @@
 """From a source to a router: what is acknowledged when, so that no message is lost whichever process dies.
 
-- With an outbox, a message is acknowledged when it is on disk there. What becomes of it then is the outbox's business.
+- With an outbox, a message is acknowledged when it is on disk there. What becomes of it then is the outbox's business;
+  more are brought as long as not too many are under way, of which those that wait for a later time are none.
 - Without one, when it is settled and delivered. One that was given up on is acknowledged only where its dead letter is
   durable, which the caller says (``keep``); else it goes back to the broker and comes again, and no letter of it stays
   in memory. A letter of one pool of several, where the others suffice, is not waited for: the message is delivered.
@@ -24,12 +25,17 @@ from ..errors import DeliveryError, MessageError
 from .base import Incoming, Source
 
 if TYPE_CHECKING:
-    from ..delivery import Delivery
     from ..router import Router
 
 WINDOW: Final = 2
 """Messages handed to the router for each that it settles at once: some wait, for the urgent to overtake, but none so
 long that its time runs out waiting."""
+
+_LOOK: Final = 0.005
+"""Seconds between looks whether fewer messages are under way."""
+
+_AGAIN: Final = 0.2
+"""Seconds after which what was cancelled and has not ended is cancelled again."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,8 +60,8 @@ class Watch:
     def brought(self, message: dict[str, Any]) -> None:
         """The router has done with it, however."""
 
-    def settled(self, incoming: Incoming, delivery: Delivery) -> None:
-        """The router accepted the message, and has settled it."""
+    def accepted(self, incoming: Incoming, name: str) -> None:
+        """With an outbox: the message is on disk, under this id."""
 
     async def rejects(self, incoming: Incoming, why: str) -> None:
         """It is no message; the source is told so when this returns."""
@@ -84,9 +90,11 @@ class Bridge:
         self._router, self._source, self._rate = router, source, rate
         self._watch = watch or Watch()
         self._durable = router.config.outbox is not None
+        self._window = window
         self._slots = asyncio.Semaphore(window)
         self._tasks: dict[asyncio.Task[None], Incoming] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._stopped = False
 
     async def read(self) -> None:
@@ -110,8 +118,8 @@ class Bridge:
     def stop(self) -> None:
         """Fetches nothing more."""
         self._stopped = True
-        if self._reading is not None:
-            self._reading.cancel()
+        if self._reading is not None and self._ending is None:
+            self._ending = asyncio.create_task(_end(self._reading))
 
     async def settled(self) -> None:
         """Returns when every message that was handed to the router is settled, and the source was told."""
@@ -141,6 +149,8 @@ class Bridge:
                 early = 0.0 if self._rate is None else began + self.counts.taken / self._rate - time.monotonic()
                 await asyncio.sleep(max(early, 0.0))  # also lets deliveries go on where nothing ever waits
                 await self._slots.acquire()
+                while self._durable and self._router.under_way + len(self._tasks) >= self._window:  # noqa: ASYNC110
+                    await asyncio.sleep(_LOOK)
             except asyncio.CancelledError:
                 await incoming.nack(0.0)
                 raise
@@ -166,7 +176,7 @@ class Bridge:
         last = self._router.dead_letters.last
         try:
             await self._watch.bringing(incoming, message)
-            if not await self._dispatched(incoming, message):
+            if not await self._settled(incoming, message):
                 self._forget(message, last)
         except MessageError as error:
             await self._reject(incoming, str(error))
@@ -183,24 +193,17 @@ class Bridge:
                 self.counts.nacked += 1
                 await incoming.nack(self._source.nack_delay)
 
-    async def _dispatched(self, incoming: Incoming, message: dict[str, Any]) -> bool:
-        """Whether the source need not keep the message any longer; it was told so then."""
-        acking: list[asyncio.Task[None]] = []
-
-        def on_disk() -> None:
-            acking.append(asyncio.create_task(self._ack(incoming)))
-
-        try:
-            delivery = await self._router.dispatch(
-                message, message_id=incoming.id or None, on_accept=on_disk if self._durable else None
-            )
-        finally:
-            if acking:
-                await asyncio.wait(acking)
-        self._watch.settled(incoming, delivery)
-        safe = self._durable or delivery.delivered or not self._source.keeps
-        if not safe and delivery.reason != "closed":  # what the router had no time for has not failed
-            safe = await self._watch.keep(message)
+    async def _settled(self, incoming: Incoming, message: dict[str, Any]) -> bool:
+        """Brings a message; whether the source need not keep it any longer, which it was told then."""
+        name = incoming.id or None
+        if self._durable:
+            self._watch.accepted(incoming, await self._router.accept(message, message_id=name))
+            safe = True
+        else:
+            delivery = await self._router.dispatch(message, message_id=name)
+            safe = delivery.delivered or not self._source.keeps
+            if not safe and delivery.reason != "closed":  # what the router had no time for has not failed
+                safe = await self._watch.keep(message)
         if safe:
             await self._ack(incoming)
         return safe
@@ -249,6 +252,13 @@ async def bridge(router: Router, source: Source, *, drain: float = 30.0) -> Brid
     if made.failure is not None:
         raise made.failure
     return made.counts
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancels a task until it has ended: a client may lose a cancellation that comes just with its answer."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_AGAIN)
 
 
 class _Logged(Watch):
