@@ -89,6 +89,7 @@ async def memory(path: Path) -> float:
     gc.collect()
     tracemalloc.start()
     await router.accept_many(messages)
+    await asyncio.sleep(0.2)  # what was written is let go of
     gc.collect()
     used, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -243,6 +243,23 @@ def test_a_duration_is_the_sum_of_its_parts(hours: int, minutes: int, seconds: i
 # --- the starter, the schema, the notices --------------------------------------------------------------------------
 
 
+def test_schedules_of_further_rounds_say_where_they_are_in_vain() -> None:
+    given = {"retries": {"schedule": ["5s", "30m"]}, "destinations": {"a": {}}, "default": "p"}
+    given["pools"] = {"p": {"destinations": ["a"], "retries": {"schedule": ["10h"]}}}
+    config = load_dict(given)
+    assert (config.retries.schedule, config.pools["p"].retries and config.pools["p"].retries.schedule) == (
+        (5.0, 1800.0), (36_000.0,),
+    )  # fmt: skip
+    assert [one.split(":")[0] for one in notices(config)] == ["retries.schedule", "pools.p.retries.schedule"]
+    assert all("no outbox" in one for one in notices(config))
+    with_outbox = load_dict({**given, "outbox": {"path": "o.db", "max_age": "1h"}})
+    assert notices(with_outbox) == [
+        "pools.p.retries.schedule: lasts longer than outbox.max_age, by which messages expire"
+    ]
+    with pytest.raises(errors.ConfigError, match=r"retries\.schedule\[0\]"):
+        load_dict({"retries": {"schedule": ["0s"]}})
+
+
 def test_the_starter_loads_without_problems_or_notices() -> None:
     config = load_text(starter(), "router.yaml")
     assert notices(config) == []

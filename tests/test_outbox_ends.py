@@ -280,17 +280,33 @@ asyncio.run(main())
 """  # noqa: E501 - a script
 
 
-def test_a_message_that_kills_the_process_becomes_a_dead_letter_and_takes_no_other_with_it(tmp_path: Path) -> None:
-    attempts, runs, ended = 0, 0, None
+TOGETHER = (
+    CRASHING.replace(
+        "async def f(message, destination):", "async def f(message, destination):\n    await asyncio.sleep(0.02)"
+    )
+    .replace('"priority": 9', '"priority": 4')
+    .replace("range(40)", "range(12)")
+    .replace("os.kill(os.getpid(), signal.SIGKILL)", 'os.kill(os.getpid(), signal.SIGKILL)\n    os.write(2, b"+")')
+)
+"""The same, with others under way whenever the process dies."""
+
+
+@pytest.mark.parametrize(("script", "good"), [(CRASHING, 0), (TOGETHER, 12)], ids=["alone", "among others"])
+def test_a_message_that_kills_the_process_becomes_a_dead_letter_and_takes_no_other_with_it(
+    tmp_path: Path, script: str, good: int
+) -> None:
+    attempts, delivered, runs, ended = 0, 0, 0, None
     while ended is None or ended.returncode == -signal.SIGKILL:
         more = ["bring"] if runs == 0 else []
         ended = subprocess.run(
-            [sys.executable, "-c", CRASHING, tmp_path / "o.db", *more], capture_output=True, timeout=60, check=False
+            [sys.executable, "-c", script, tmp_path / "o.db", *more], capture_output=True, timeout=60, check=False
         )
         runs += 1
         attempts += ended.stdout.count(b".")
+        delivered += ended.stderr.count(b"+")
         assert runs < 9
     assert ended.stdout == b"[('poison', 'poison')]\n", ended.stderr.decode()[-2000:]
+    assert delivered >= good
     assert attempts == 4  # one in the run that accepted it, of which nothing is written, and then as many as allowed
 
 
