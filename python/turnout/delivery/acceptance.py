@@ -135,7 +135,8 @@ class Acceptance:
                 await outbox.add(job)
             self._accept(job)
             waiting, job.entering = job.entering, None
-            _tell(waiting, None)
+            if waiting:
+                _tell(waiting, None)
         except BaseException as error:
             self._refused(job, error)
             raise

@@ -181,14 +181,15 @@ class Runners:
                 self.waiting.decided(job)
             if job.ordering is not None:
                 await self._deliver_in_order(job)
+                if any(run.status is None for run in job.runs):
+                    self.waiting.stands(job)
+                    return None
             elif plan.mode == "all":
                 await self._deliver_to_all(job)
             else:
                 (run,) = job.runs
-                await self._attempts.run(run)
-            if any(run.status is None for run in job.runs):
-                self.waiting.stands(job)
-                return None
+                if run.status is None:  # else it ended just before its task was cancelled
+                    await self._attempts.run(run)
         if self._schedules and self._next_round(job):
             self._attempts.give_back(job)
             if self._outbox is not None:

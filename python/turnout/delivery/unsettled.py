@@ -21,7 +21,7 @@ class Unsettled:
     def __init__(self, counts: Counts, dead_letters: DeadLetters, room: Lanes[Job], outbox: Outbox | None) -> None:
         """``room``: of which a message in memory holds a place."""
         self.on_end: Callable[[Job], None] | None = None
-        """Told of each message that was settled."""
+        """Told of each settled message that may have waited for a time, or for others."""
         self.on_settled: Callable[[Delivery], None] | None = None
         """Told of each end, after everything else was."""
         self._counts = counts
@@ -106,7 +106,7 @@ class Unsettled:
         else:
             counts.dead_lettered += 1
         self._keep(job, delivery, letters)
-        if self.on_end is not None:
+        if self.on_end is not None and (job.ordering is not None or job.not_before is not None):
             self.on_end(job)
         job.runs = ()  # runs know their job: a cycle, which the garbage collector would have to find
         if self.on_settled is not None:
