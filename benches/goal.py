@@ -15,6 +15,8 @@ class Goal:
     bound: float
     unit: str
     is_floor: bool = False
+    # Where the time or memory goes, in words: told if the goal is missed.
+    why: str = ""
 
     @property
     def met(self) -> bool:
@@ -25,7 +27,7 @@ def table(found: Iterable[Goal]) -> list[str]:
     """The goals in Markdown."""
     lines = ["\n**Goals**\n", "| | measured | goal | |", "|---|---:|---:|---|"]
     for goal in found:
-        met = "met" if goal.met else "**missed**"
+        met = "met" if goal.met else f"**missed** {goal.why}".rstrip()
         sign = "≥" if goal.is_floor else "≤"
         lines.append(f"| {goal.words} | {goal.figure:.3g} {goal.unit} | {sign} {goal.bound:.3g} {goal.unit} | {met} |")
     return lines

@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from benches.goal import table as goals_table
+from benches.rules import batches, goals, peers
+from benches.rules.__main__ import needed, optional
 from benches.rules.answers import WrongAnswerError, check_with_oracle, checked
 from benches.rules.cases import Case, cases
 from benches.rules.contenders import OWN, Contender, First, Hand
@@ -73,6 +76,28 @@ def test_a_case_is_measured_and_printed() -> None:
     assert "| RuleSet.first_json |" in printed
     assert "[1] not a matter of one dict or sorted list." in printed
     assert "one rule removed and added again" in printed
+
+
+def test_what_goals_compare_is_measured_before_peers_that_are_left_out_when_time_is_up() -> None:
+    assert peers.Orjson in needed(goals.EVENT)
+    for case in (goals.EVENT, Case("mix", 1_000)):
+        assert {*needed(case), *optional(case)} == set(peers.EVERYONE)
+    assert optional(Case("mix", 8)) == ()
+
+
+def test_a_batch_is_answered_rightly_and_held_to_its_goal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "CASE", Case("equality-first", 10, size=454))
+    monkeypatch.setattr(batches, "MESSAGES", 100)
+    monkeypatch.setattr(batches, "TURNS", 1)
+    monkeypatch.setattr(batches.os, "cpu_count", lambda: 2)
+    measured = batches.measure()
+    assert measured is not None
+    assert set(measured) == {1, 2}
+    [goal] = goals.goals({}, None, {1: 1.8, 2: 1.0})
+    assert goal.met
+    assert "≥ 1.7" in goals_table([goal])[-1]
+    monkeypatch.setattr(batches.os, "cpu_count", lambda: 1)
+    assert batches.measure() is None
 
 
 def test_all_that_is_run_by_default_has_a_place_in_the_quick_run() -> None:

@@ -16,15 +16,15 @@ from benches.goal import table as goals_table
 
 import turnout
 
-from . import deliveries, goals, peers
+from . import batches, deliveries, goals, peers
 from .cases import Case, cases
-from .contenders import OWN, First, Hand, Lambdas
+from .contenders import OWN, Contender, First, Hand, Lambdas
 from .measure import Budget, Cell, measure
 from .table import markdown
 from .workloads import WORKLOADS
 
 # Seconds of a default run after which engines from PyPI are no longer tried, so that it ends.
-PEERS_UNTIL = 240.0
+PEERS_UNTIL = 420.0
 # Who is asked in cases that only goals need.
 GOALS_ONLY = (First, Lambdas, Hand)
 QUICK = Budget(cell=0.03, message=0.1, build=1.0)
@@ -49,6 +49,18 @@ def is_plain(case: Case) -> bool:
     return case.hits == "1" and case.size is None and not case.changing
 
 
+def needed(case: Case) -> tuple[type[Contender], ...]:
+    """Who is asked of the case whatever the time: those that goals compare."""
+    if case.for_goals:
+        return GOALS_ONLY
+    return (*OWN, peers.Orjson) if case == goals.EVENT else OWN
+
+
+def optional(case: Case) -> tuple[type[Contender], ...]:
+    """The others, as long as there is time."""
+    return () if case.for_goals else tuple(peer for peer in peers.EVERYONE if peer not in needed(case))
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benches.rules", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="up to 1,000 rules and 30 ms a cell: under a minute")
@@ -68,26 +80,28 @@ def main() -> None:
         for case in cases(quick=asked.quick, large=asked.large)
         if asked.only is None or case.workload in asked.only
     ]
+    # What goals need comes first, so that no peer takes its time.
+    turns = [(case, needed(case)) for case in chosen] + [(case, kinds) for case in chosen if (kinds := optional(case))]
     results: dict[Case, dict[str, Cell]] = {}
     start = time.perf_counter()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as pool:
-        for number, case in enumerate(chosen, 1):
+        for number, (case, kinds) in enumerate(turns, 1):
             if sys.stderr.isatty():
-                print(f"\r{number}/{len(chosen)} {case.workload}, {case.rules:,} rules", end="\x1b[K", file=sys.stderr)
-            late = not asked.large and time.perf_counter() - start > PEERS_UNTIL
-            kinds = GOALS_ONLY if case.for_goals else OWN if late else peers.EVERYONE
-            cells = pool.submit(measure, case, kinds, before(case, results), budget).result()
-            if late and not case.for_goals:
-                reason = f"not tried: {PEERS_UNTIL:g} s of the run were over"
-                cells |= {peer.name: Cell(absent=reason) for peer in peers.EVERYONE if peer not in OWN}
-            results[case] = cells
+                print(f"\r{number}/{len(turns)} {case.workload}, {case.rules:,} rules", end="\x1b[K", file=sys.stderr)
+            if number > len(chosen) and not asked.large and time.perf_counter() - start > PEERS_UNTIL:
+                absent = Cell(absent=f"not tried: {PEERS_UNTIL:g} s of the run were over")
+                cells = {kind.name: absent for kind in kinds}
+            else:
+                cells = pool.submit(measure, case, kinds, before(case, results), budget).result()
+            results.setdefault(case, {}).update(cells)
+        batched = pool.submit(batches.measure).result() if asked.only is None else None
     print(f"\n{len(chosen)} cases in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     real = deliveries.measure()
     shown = {case: cells for case, cells in results.items() if not case.for_goals}
     print(markdown(shown, f"turnout {turnout.__version__}, {peers.versions()}", budget.cell))
     print("\n".join(goals.deliveries_table(real)))
-    print("\n".join(goals_table(goals.goals(results, real))))
+    print("\n".join(goals_table(goals.goals(results, real, batched))))
 
 
 if __name__ == "__main__":

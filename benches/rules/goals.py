@@ -17,6 +17,7 @@ FEW_TO_MANY = ("equality-first", "equality-last", "prefix", "range", "mix")
 SIMPLE = ("equality-first", "equality-last", "prefix", "range")
 # Ratios of two measurements on a machine that others use too; what lies below is not told from noise.
 NOISE = 1.05
+EVENT = Case("equality-first", 100_000, size=454)
 
 
 def cell(results: Results, case: Case, name: str = "RuleSet.first") -> Cell | None:
@@ -33,14 +34,19 @@ def plain(workload: str, count: int) -> Case:
     return Case(workload, count)
 
 
-def goals(results: Results, deliveries: Mapping[str, float] | None) -> Iterable[Goal]:
-    """Every goal that this run can say something of."""
+def goals(
+    results: Results, deliveries: Mapping[str, float] | None, batched: Mapping[int, float] | None
+) -> Iterable[Goal]:
+    """Every goal that this run can say something of. `batched` holds seconds a message by number of threads."""
     yield from first_match(results)
     yield from beside_hand(results)
     yield from raw(results, deliveries)
     yield from building(results)
     yield from all_matches(results)
     yield from beside_lambdas(results)
+    if batched is not None:
+        words = "a batch of newline-delimited JSON, two threads as fast as one"
+        yield Goal(words, batched[1] / batched[2], 1.7, "×", is_floor=True)
     changing = cell(results, Case("equality-last", 100_000, changing=True))
     if changing is not None:
         # A step removes a rule, adds it again and asks; the mean, since layers are merged now and then.
@@ -70,8 +76,7 @@ def beside_hand(results: Results) -> Iterable[Goal]:
 
 
 def raw(results: Results, deliveries: Mapping[str, float] | None) -> Iterable[Goal]:
-    event = Case("equality-first", 100_000, size=454)
-    if beside := ratio(cell(results, event, "RuleSet.first_json"), cell(results, event, "orjson alone")):
+    if beside := ratio(cell(results, EVENT, "RuleSet.first_json"), cell(results, EVENT, "orjson alone")):
         yield Goal("`first_json` of 454 B, 100,000 rules, beside `orjson.loads` alone", beside, 1.0, "×")
     if deliveries is not None:
         ours, theirs = deliveries["RuleSet.first_json"], deliveries["orjson.loads and a dict by hand"]

@@ -29,7 +29,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 class Budget:
     """Seconds: `cell` to time one contender in; what a single message, and a build, may take before it is left out."""
 
-    cell: float = 0.1
+    cell: float = 0.15
     message: float = 0.1
     build: float = 2.5
 
