@@ -33,6 +33,7 @@ from .clock import clock
 from .jobs import Job, Run
 from .outbox_codec import decode_branch, decode_letter, encode, encode_branch, encode_letter
 from .outbox_file import Batch, Listed, OutboxFile
+from .outbox_known import Known
 from .outbox_rows import decode_redrive, rows_of, target_of
 from .outbox_salvage import Damage
 from .outbox_schema import RUN_BITS, BranchRow, Request, Row, head_crc
@@ -54,9 +55,9 @@ class Outbox:
         """Number of this run of the router; it goes up with every :meth:`open`."""
         self._ids: dict[str, Job | None] = {}
         self._count = self._bytes = 0
-        self._known: dict[str, tuple[int, float]] = {}  # number, and when it was delivered, in steady time
+        self._known = Known()
         self._runs: Mapping[int, bool] = {}
-        self._next = self._next_letter = self._next_known = 1
+        self._next = self._next_letter = 1
         self._file: OutboxFile | None = None
         self._writer: Writer | None = None
         self._unwritten = Batch()
@@ -83,12 +84,10 @@ class Outbox:
         self.run = max(self.run, *self._runs) + 1
         self._ids = {one.id: None for one in found}
         self._count, self._bytes = len(found), sum(one.size for one in found)
-        now, steady = clock.now(), clock.steady()
-        self._known = {name: (number, steady - max(0.0, now - at)) for number, name, at in known}
+        self._known = Known(known)
         self._next = self.run << RUN_BITS
         # Above those that requests speak of too, or they would mean another letter.
         self._next_letter = max([last_asked, *(number for number, _ in letters)]) + 1
-        self._next_known = max([number for number, _, _ in known], default=0) + 1
         batch, self._unwritten = self._unwritten, Batch()
         batch.runs[self.run] = False
         self._file, self._writer = file, Writer(file, batch)
@@ -172,8 +171,7 @@ class Outbox:
 
     def delivered_before(self, name: str) -> bool:
         """Whether a message of that id was delivered within the window."""
-        found = self._known.get(name)
-        return found is not None and clock.steady() - found[1] < self.settings.window
+        return self._known.has(name, self.settings.window)
 
     # -- changes
 
@@ -346,14 +344,8 @@ class Outbox:
         self.let_go(job)
         kept = [(self._next_letter + place, encode_letter(letter)) for place, letter in enumerate(letters)]
         self._next_letter += len(kept)
-        forgotten, now = 0, clock.steady()
         remembers = delivered and self.settings.window > 0
-        if remembers:
-            self._known.pop(job.id, None)
-            self._known[job.id] = number, _ = (self._next_known, now)
-            self._next_known += 1
-            while len(self._known) > self.settings.max_ids or self._oldest() < now - self.settings.window:
-                forgotten, _ = self._known.pop(next(iter(self._known)))
+        number, forgotten = self._known.add(job.id, self.settings) if remembers else (0, 0)
         writer = self._writer
         if writer is None:
             return [number for number, _ in kept]
@@ -398,9 +390,6 @@ class Outbox:
         """From now on ``asked`` is told, from the writer's thread, what other processes ask; what waits already too."""
         if self._writer is not None:
             self._writer.asked = asked
-
-    def _oldest(self) -> float:
-        return next(iter(self._known.values()))[1] if self._known else float("inf")
 
     def _forget(self, job: Job) -> None:
         self._count -= 1
