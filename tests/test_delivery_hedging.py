@@ -86,6 +86,19 @@ def test_the_faster_of_two_counts_and_the_other_is_cancelled_without_blame() -> 
     simulated(main())
 
 
+def test_no_hedge_begins_beside_a_message_with_an_ordering_key() -> None:
+    async def main() -> None:
+        scene = Scene()
+        await scene.warm_up()
+        scene.next["a"] = [takes(3.0)]
+        delivery = await scene.deliveries.dispatch({"ordering_key": "k"})
+        assert (delivery.destination, scene.deliveries.ledger.hedges) == ("a", 0)
+        assert delivery.elapsed == pytest.approx(3.0)
+        assert_settled(scene.deliveries, scene.core)
+
+    simulated(main())
+
+
 def test_the_first_may_still_win() -> None:
     async def main() -> None:
         scene = Scene()
