@@ -46,9 +46,9 @@ target/kafka/fetched: tests/kafka/pom.xml
 		-DoutputDirectory=$(CURDIR)/target/kafka
 	touch $@
 
-## torture: nothing accepted is lost in 1,000 kills of a process with an outbox
+## torture: nothing accepted is lost in 1,000 kills of a process with an outbox; 300 damaged files and logs
 torture: .venv/built
-	TURNOUT_KILLS=1000 $(BIN)/pytest -q tests/test_outbox_kills.py
+	TURNOUT_KILLS=1000 TURNOUT_DAMAGES=400 $(BIN)/pytest -q tests/test_outbox_kills.py tests/test_outbox_damage.py
 
 ## bench-delivery: messages a second through dispatch and accept, with and without the outbox
 bench-delivery: .venv/built
