@@ -8,8 +8,9 @@
 
 use std::sync::Arc;
 
-use turnout::balance::PolicyKind::{self, HealthBased, LeastConnections, Random, ResponseTime, RoundRobin};
-use turnout::balance::PolicyKind::{WeightedLeastConnections, WeightedRoundRobin};
+use turnout::balance::Choice;
+use turnout::balance::PolicyKind::{self, Adaptive, HealthBased, LeastConnections, Prequal, Random, ResponseTime};
+use turnout::balance::PolicyKind::{RoundRobin, WeightedLeastConnections, WeightedRandom, WeightedRoundRobin};
 use turnout::pool::{FailoverSpec, MemberSpec, Nanos, Pool, PoolSpec, Registry, Request};
 use turnout::simulate::{
     Arrivals, Report, ServerSpec, Service, Shape, Simulation, Trouble, TroubleKind, run as simulate,
@@ -20,7 +21,7 @@ const SECOND: Nanos = 1_000 * MS;
 
 /// `count` servers of one place and 10 ms, exponential, at this load for so many seconds, a fifth of them warm-up.
 /// Nothing is ejected.
-fn simulation(policy: PolicyKind, count: usize, load: f64, seconds: u64) -> Simulation {
+fn simulation(policy: impl Into<Choice>, count: usize, load: f64, seconds: u64) -> Simulation {
     let service = Service { mean: 10e6, shape: Shape::Exponential };
     let members = (0..count).map(|number| MemberSpec::new(format!("d{number}"))).collect();
     let failover = FailoverSpec { eject: false, ..FailoverSpec::default() };
@@ -34,6 +35,7 @@ fn simulation(policy: PolicyKind, count: usize, load: f64, seconds: u64) -> Simu
             dynamic_adjustment: false,
         },
         servers: vec![ServerSpec { service, places: Some(1), troubles: Vec::new() }; count],
+        admin: Vec::new(),
         arrivals: Arrivals::Poisson { rate: load * count as f64 * 100.0 },
         duration: seconds * SECOND,
         warmup: seconds * SECOND / 5,
@@ -160,7 +162,8 @@ fn a_hundred_servers_at_nine_tenths_give_the_published_latencies() {
 
 #[test]
 fn ten_routers_choose_worse_unless_they_share_what_they_know() {
-    // p99 of ten routers in ms as published, within 10 %; with shared state within 15 % of one router.
+    // p99 of ten routers in ms as published, within 10 %; with the state that processes share, through a file as theirs,
+    // within 15 % of one router. Turns are not shared, and round robin is within as it is.
     let table = [
         (RoundRobin, 100, 243.0),
         (LeastConnections, 100, 138.0),
@@ -172,7 +175,7 @@ fn ten_routers_choose_worse_unless_they_share_what_they_know() {
         let one = times(&run(&spec)).1;
         spec.routers = 10;
         let own = times(&run(&spec)).1;
-        spec.shared = true;
+        (spec.shared, spec.duration, spec.warmup) = (true, 30 * SECOND, 6 * SECOND); // what workers hold is summed
         let shared = times(&run(&spec)).1;
         assert_near(own * 10.0, p99, 0.1, &format!("{policy} {count}, ten routers"));
         assert_near(shared, one, 0.15, &format!("{policy} {count}, shared"));
@@ -181,9 +184,9 @@ fn ten_routers_choose_worse_unless_they_share_what_they_know() {
 
 #[test]
 fn a_slow_server_gets_little_where_load_or_latency_is_looked_at() {
-    // One of ten is ten times as slow, load .7. Blind policies give it a tenth and queue on it without end. Published:
-    // least connections 1.25 %, peak EWMA 0.22 %, which takes a look at all ten; of two drawn it is 0.7 to 0.8 %, whatever
-    // the time constant of the average.
+    // One of ten is ten times as slow, load .7. Blind policies give it a tenth and queue on it without end. Published
+    // share and p99.9: two choices 1.5 % and 272 ms, least connections 1.25 % and 261 ms, peak EWMA, which takes a look
+    // at all ten, 0.22 % and 94 ms; of two drawn its share is 0.7 to 0.8 %, whatever the time constant of the average.
     for policy in [Random, RoundRobin] {
         let mut spec = simulation(policy, 10, 0.7, 200);
         spec.servers[0].troubles.push(always(TroubleKind::Slow(10.0)));
@@ -191,37 +194,62 @@ fn a_slow_server_gets_little_where_load_or_latency_is_looked_at() {
         assert_near(report.destinations[0].share, 0.1, 0.03, policy.as_str());
         assert!(times(&report).0 > 1_000.0, "{policy}");
     }
-    for (policy, shape, most) in [
-        (LeastConnections, Shape::Exponential, 0.016),
-        (ResponseTime, Shape::Exponential, 0.005),
-        (ResponseTime, Shape::Constant, 0.005),
-    ] {
-        let mut spec = simulation(policy, 10, 0.7, 200);
+    // How service varies is not published. Least connections has its tail with even service (with exponential service,
+    // which reaches further on the slow server itself, 0.4 s), peak EWMA with exponential service; within 15 %. Of ten,
+    // ours looks at all under either, so two choices' figures are bounds. It makes two beyond 64 destinations: of 100 with
+    // ten slow the share is theirs, but not the tail, for both of two drawn may be slow then.
+    let table = [
+        (LeastConnections, 10, Shape::Uniform, 0.015, Some(261.0)),
+        (ResponseTime, 10, Shape::Exponential, 0.0022, Some(94.0)),
+        (LeastConnections, 100, Shape::Exponential, 0.015, None),
+    ];
+    for (policy, count, shape, most, p999) in table {
+        let mut spec = simulation(policy, count, 0.7, 200);
         spec.servers.iter_mut().for_each(|server| server.service.shape = shape);
-        spec.servers[0].troubles.push(always(TroubleKind::Slow(10.0)));
+        spec.servers.iter_mut().step_by(10).for_each(|server| server.troubles.push(always(TroubleKind::Slow(10.0))));
         let report = run(&spec);
-        assert!(report.destinations[0].share <= most, "{policy} {shape:?} {}", report.destinations[0].share);
+        let share: f64 = report.destinations.iter().step_by(10).map(|slow| slow.share).sum();
+        assert!(share <= most, "{policy} of {count}: {share}");
+        if let Some(p999) = p999 {
+            let tail = report.latency.unwrap().p999 as f64 / 1e6;
+            assert_near(tail, p999, 0.15, &format!("p99.9, {policy} of {count}"));
+        } else {
+            assert_near(share, 0.015, 0.15, "two choices");
+        }
     }
+    let mut spec = simulation(ResponseTime, 10, 0.7, 200);
+    spec.servers.iter_mut().for_each(|server| server.service.shape = Shape::Constant);
+    spec.servers[0].troubles.push(always(TroubleKind::Slow(10.0)));
+    assert!(run(&spec).destinations[0].share <= 0.005);
 }
 
 #[test]
 fn failing_fast_attracts_no_more_than_a_fair_share() {
     // One of ten fails within 0.1 ms, and nothing is ejected. Blind to load: a tenth. Least connections would take it for
-    // idle, and give it a quarter or more, if failures did not count as load.
-    let table = [
-        (RoundRobin, 0.1),
-        (WeightedRoundRobin, 0.1),
-        (Random, 0.103),
-        (ResponseTime, 0.005),
-        (HealthBased, 0.01),
-        (LeastConnections, 0.005),
-        (WeightedLeastConnections, 0.005),
+    // idle, and give it a quarter or more, if failures did not count as load. Rotations are exact to a message at either
+    // end of what is counted, independent draws to three standard deviations.
+    let auto = Choice::Auto { keyed: false };
+    let table: [(Choice, f64); 11] = [
+        (RoundRobin.into(), 0.1),
+        (WeightedRoundRobin.into(), 0.1),
+        (Random.into(), 0.1),
+        (WeightedRandom.into(), 0.1),
+        (Adaptive.into(), 0.1),
+        (auto, 0.1),
+        (ResponseTime.into(), 0.005),
+        (HealthBased.into(), 0.01),
+        (LeastConnections.into(), 0.005),
+        (WeightedLeastConnections.into(), 0.005),
+        (Prequal.into(), 0.005),
     ];
     for (policy, most) in table {
         let mut spec = simulation(policy, 10, 0.7, 200);
         spec.servers[0].troubles.push(always(TroubleKind::FailingFast(1.0)));
-        let share = run(&spec).destinations[0].share;
-        assert!(share <= most + 1e-4, "{policy}: {share}");
+        let report = run(&spec);
+        let (share, all) = (report.destinations[0].share, report.totals.attempts as f64);
+        let independent = [Random, WeightedRandom, Adaptive].map(Choice::from).contains(&policy);
+        let slack = if independent { 3.0 * (most * (1.0 - most) / all).sqrt() } else { 2.0 / all };
+        assert!(share <= most + slack, "{policy}: {share}");
     }
 }
 
@@ -243,25 +271,31 @@ fn failing_fast_is_over_with_the_first_streak_under_every_policy() {
 #[test]
 fn endpoints_from_a_millisecond_to_a_second_give_the_latencies_of_tower() {
     // Its balancers' first benchmark: ten endpoints that answer within 1 ms to 1 s, evenly; p99 / p99.9 in ms: round
-    // robin 906 / 988, peak EWMA 96 / 105. (Its least loaded, 98 / 857, is of two; ours looks at all ten.) Its peak EWMA
-    // is of two as well, as ours is from 17 endpoints on: so the slowest is one of 19. Of ten ours looks at all, which
-    // keeps to the fastest.
-    let slowest = [1_000, 1, 5, 10, 10, 10, 100, 100, 100, 100, 1, 5, 10, 10, 10, 100, 100, 100, 100];
-    let table = [
-        (RoundRobin, 10, 906.0, 988.0, 0.06),
-        (ResponseTime, 19, 96.0, 105.0, 0.06),
-        (ResponseTime, 10, 6.0, 10.0, 0.2),
+    // robin 906 / 988, least loaded 98 / 857, peak EWMA 96 / 105. The latter two compare two endpoints, as ours do from
+    // 65 and 17 on: so they are shown with ten times the ten and with the slowest as one of 19. Of ten ours looks at all
+    // and keeps to the fastest: at most the published figures are asserted there.
+    let ten = [1_000, 1, 5, 10, 10, 10, 100, 100, 100, 100];
+    let near = |got: Nanos, expected: f64| (got as f64 / 1e6 / expected - 1.0).abs() <= 0.06;
+    let at_most = |got: Nanos, expected: f64| got as f64 / 1e6 <= expected;
+    type Check<'a> = &'a dyn Fn(Nanos, f64) -> bool;
+    let table: [(PolicyKind, usize, f64, f64, Check<'_>); 5] = [
+        (RoundRobin, 10, 906.0, 988.0, &near),
+        (LeastConnections, 100, 98.0, 857.0, &near),
+        (ResponseTime, 19, 96.0, 105.0, &near),
+        (LeastConnections, 10, 98.0, 857.0, &at_most),
+        (ResponseTime, 10, 96.0, 105.0, &at_most),
     ];
-    for (policy, count, p99, p999, tolerance) in table {
+    for (policy, count, p99, p999, check) in table {
         let mut spec = simulation(policy, count, 0.7, 60);
         spec.arrivals = Arrivals::Closed { clients: 5 * count as u32 };
-        for (server, slowest) in spec.servers.iter_mut().zip(slowest) {
+        for (number, server) in spec.servers.iter_mut().enumerate() {
+            // Of 19 the second ten lack the slowest.
+            let slowest = ten[if count == 19 && number > 9 { number % 10 + 1 } else { number % 10 }];
             server.places = None;
             server.service = Service { mean: (slowest * MS) as f64 / 2.0, shape: Shape::Uniform };
         }
         let latency = run(&spec).latency.unwrap();
-        assert_near(latency.p99 as f64 / 1e6, p99, tolerance, &format!("{policy} of {count}, p99"));
-        assert_near(latency.p999 as f64 / 1e6, p999, tolerance, &format!("{policy} of {count}, p99.9"));
+        assert!(check(latency.p99, p99) && check(latency.p999, p999), "{policy} of {count}: {latency:?}");
     }
 }
 
@@ -298,8 +332,28 @@ fn weighted_round_robin_is_within_one_of_its_weights_at_every_moment() {
         counts.iter_mut().zip(&point.attempts).for_each(|(count, more)| *count += more);
         let all = counts.iter().sum::<u64>() as f64;
         for (count, weight) in counts.iter().zip(weights) {
-            // The rotation starts anywhere in its cycle, so a prefix differs by less than 1 at either end.
-            assert!((*count as f64 - all * f64::from(weight) / 10.0).abs() < 2.0, "{counts:?}");
+            assert!((*count as f64 - all * f64::from(weight) / 10.0).abs() < 1.0, "{counts:?}");
+        }
+    }
+}
+
+#[test]
+fn identical_servers_get_equal_shares() {
+    for policy in PolicyKind::ALL {
+        let report = run(&simulation(policy, 5, 0.5, 200));
+        for one in &report.destinations {
+            assert_near(one.share, 0.2, 0.1, &format!("{policy}, {}", one.id));
+        }
+    }
+}
+
+#[test]
+fn identical_servers_get_equal_shares_of_response_time_at_every_size_and_load() {
+    // Peaks last for seconds: so messages for 20 time constants of the average and more.
+    for (count, load) in [(2, 0.5), (5, 0.2), (5, 0.8), (10, 0.5), (10, 0.8), (16, 0.3), (16, 0.7), (20, 0.5)] {
+        let report = run(&simulation(ResponseTime, count, load, 300));
+        for one in &report.destinations {
+            assert_near(one.share, 1.0 / count as f64, 0.1, &format!("{count} at {load}, {}", one.id));
         }
     }
 }

@@ -191,4 +191,28 @@ def _bytes(path: Path, data: bytes) -> Path:
 
 
 def test_a_simulation_of_nothing_but_names_is_a_report() -> None:
-    assert Simulated("p", "s", None, 1.0, 1, False, 1, []).as_dict()["outcomes"] == []
+    assert Simulated("p", "s", None, 1.0, 1, False, 1, None, []).as_dict()["outcomes"] == []
+
+
+def test_destinations_out_of_use_get_nothing() -> None:
+    given = {name: {"admin": admin} for name, admin in (("a", "disabled"), ("b", "draining"), ("c", "enabled"))}
+    outcome = simulate(config(destinations=given), Scenario(rate=50.0, duration=10.0)).outcomes[0]
+    assert [one.share for one in outcome.destinations] == [0, 0, 1]
+
+
+def test_policies_without_keys_run_without_the_bound_of_load_and_it_is_said(tmp_path: Path) -> None:
+    pools = {"web": {"destinations": ["a", "b", "c"], "policy": "maglev", "bounded_load": 1.25}}
+    made = simulate(config(pools=pools), Scenario(rate=50.0, duration=5.0), policies=POLICIES)
+    bounded = {one.policy for one in made.outcomes if one.bounded_load == 1.25}
+    assert bounded == {"maglev", "rendezvous", "auto"}
+    assert set(made.unbounded) == set(POLICIES) - bounded
+    text = CONFIG.replace("policy: weighted_round_robin", "policy: rendezvous, bounded_load: 1.5")
+    arguments = ("--pool", "web", "--policy", "random,maglev", "--duration", "5s")
+    status, out, _ = run("simulate", write(tmp_path / "r.yaml", text), *arguments)
+    assert status == 0
+    assert "Without bounded_load, which is for policies by key: random\n" in out
+
+
+def test_more_routers_than_share_a_file_are_refused() -> None:
+    with pytest.raises(ConfigError, match="at most 64 share"):
+        simulate(config(), Scenario(rate=50.0, duration=5.0, routers=65, shared=True))

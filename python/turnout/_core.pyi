@@ -29,12 +29,17 @@ def rule_errors(rules: Iterable[Mapping[str, Any]]) -> list[RuleError]:
     """
 
 def simulate(
-    pool: Mapping[str, Any], scenario: Mapping[str, Any], *, failover: Mapping[str, Any] | None = None
+    pool: Mapping[str, Any],
+    scenario: Mapping[str, Any],
+    *,
+    failover: Mapping[str, Any] | None = None,
+    admin: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Runs a pool through a scenario in simulated time, without the GIL; `turnout.simulation` has both as models.
 
     - ``pool``: ``id``, ``policy`` and ``destinations``, as a router's configuration compiles to; ``failover`` as in
-      :class:`Pool`.
+      :class:`Pool`; ``admin``: state by id of those that are draining or disabled. ``bounded_load`` counts for policies
+      by key alone: others run without.
     - ``scenario``: every key of `turnout.simulation.Scenario` with times in seconds, but that ``arrivals`` is
       ``{"kind", ...}``, ``keys`` is ``{"count", "exponent"}`` or None, and ``servers`` has one mapping for each
       destination, with its ``troubles``.

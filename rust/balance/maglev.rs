@@ -196,6 +196,15 @@ mod tests {
     }
 
     #[test]
+    fn slots_are_dealt_out_evenly() {
+        let table = Table::build(&seats(&[1; 100]));
+        let mut counts = [0u32; 100];
+        table.slots.iter().for_each(|owner| counts[*owner as usize] += 1);
+        let most = f64::from(counts.into_iter().max().unwrap());
+        assert!(most / (table.len() as f64 / 100.0) <= 1.001, "the busiest has {most} of {}", table.len());
+    }
+
+    #[test]
     fn a_member_less_moves_about_its_own_keys_and_few_others() {
         // Members, and the share of slots that change owner when one of them goes, at most: ideal 1/n, and measured
         // for tables of this size 10.23 % and 1.56 %, over members.

@@ -1,26 +1,33 @@
 //! `simulate`: a scenario in, a report out, both as plain dicts. The run itself has no GIL.
 
+use std::collections::HashMap;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use super::errors::config_error;
 use super::spec::{self, Section};
 use super::{nanos, seconds};
-use crate::pool::{Nanos, PoolSpec};
+use crate::pool::{Admin, Nanos, PoolSpec};
 use crate::simulate::report::{DestinationReport, Point, Switch};
 use crate::simulate::{Arrivals, Keys, Latency, Report, ServerSpec, Service, Shape, Simulation, Trouble, TroubleKind};
 
 #[pyfunction]
-#[pyo3(signature = (pool, scenario, *, failover = None))]
+#[pyo3(signature = (pool, scenario, *, failover = None, admin = None))]
 pub(super) fn simulate<'py>(
     py: Python<'py>,
     pool: &Bound<'py, PyAny>,
     scenario: &Bound<'py, PyAny>,
     failover: Option<&Bound<'py, PyAny>>,
+    admin: Option<HashMap<String, String>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     // Its messages are made up, and so are their keys.
-    let (pool, _) = spec::pool(pool, &spec::failover(failover)?)?;
-    let simulation = read(scenario, pool)?;
+    let (mut pool, _) = spec::pool(pool, &spec::failover(failover)?)?;
+    // Policies are compared on one pool, and those that know no keys have nothing to bound.
+    pool.bounded_load = pool.bounded_load.filter(|_| pool.policy.uses_key());
+    let state = |(id, state): (String, String)| Ok((id, spec::state(&state)?));
+    let admin = admin.unwrap_or_default().into_iter().map(state).collect::<PyResult<_>>()?;
+    let simulation = read(scenario, pool, admin)?;
     let mut interrupted = None;
     let run = py.detach(|| {
         let mut go_on = || Python::attach(|py| py.check_signals()).map_err(|error| interrupted = Some(error)).is_ok();
@@ -33,7 +40,7 @@ pub(super) fn simulate<'py>(
     }
 }
 
-fn read(scenario: &Bound<'_, PyAny>, pool: PoolSpec) -> PyResult<Simulation> {
+fn read(scenario: &Bound<'_, PyAny>, pool: PoolSpec, admin: Vec<(String, Admin)>) -> PyResult<Simulation> {
     let known = [
         "arrivals", "servers", "duration", "warmup", "routers", "shared", "timeout", "attempts", "backoff", "points",
         "keys", "seed",
@@ -41,6 +48,7 @@ fn read(scenario: &Bound<'_, PyAny>, pool: PoolSpec) -> PyResult<Simulation> {
     let section = Section::new(scenario, "scenario", &known)?;
     Ok(Simulation {
         pool,
+        admin,
         servers: section.list("servers")?.iter().map(server).collect::<PyResult<_>>()?,
         arrivals: arrivals(&section.required("arrivals")?)?,
         duration: nanos(section.required("duration")?),
@@ -195,6 +203,7 @@ fn switch<'py>(py: Python<'py>, switch: &Switch) -> PyResult<Bound<'py, PyDict>>
 fn written<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("policy", report.policy.as_str())?;
+    dict.set_item("bounded_load", report.bounded_load)?;
     let totals = &report.totals;
     for (key, value) in [
         ("messages", totals.messages),

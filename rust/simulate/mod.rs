@@ -1,7 +1,8 @@
 //! A seeded discrete-event simulation on the pool code itself: what a policy does to latency, and to whom it sends
 //! when destinations are slow, fail or come back.
 //!
-//! - [`spec`]: what is simulated. `draw`: random times. `server`: what is behind a destination.
+//! - [`spec`]: what is simulated. `draw`: random times. `server`: what is behind a destination. `sharing`: what routers
+//!   know of each other's messages.
 //! - `run`: messages through routers, pools and servers in simulated time. [`report`]: what was measured.
 //!
 //! Time is an argument of the pool, so nothing waits and nothing is imitated: the pools, policies, breakers and ramps
@@ -12,6 +13,7 @@ mod draw;
 pub mod report;
 mod run;
 mod server;
+mod sharing;
 pub mod spec;
 
 pub use report::{Latency, Report};
@@ -46,6 +48,7 @@ pub(crate) mod testing {
                 dynamic_adjustment: false,
             },
             servers: vec![ServerSpec { service, places: Some(1), troubles: Vec::new() }; count],
+            admin: Vec::new(),
             arrivals: Arrivals::Poisson { rate },
             duration: 10_000_000_000,
             warmup: 0,

@@ -60,7 +60,7 @@ pub struct DestinationReport {
     pub timeouts: u64,
     /// Attempts answered with a request for a pause.
     pub overloaded: u64,
-    /// Times that a router ejected it, the warm-up included.
+    /// Times that a router ejected it, or all that share did, the warm-up included.
     pub ejections: u64,
     /// Times that it recovered for a router, the warm-up included.
     pub recoveries: u64,
@@ -79,7 +79,7 @@ pub struct States {
     pub ramping: u32,
     /// A trial at a time.
     pub probation: u32,
-    /// Ejected, or in a pause that it asked for.
+    /// Ejected, in a pause that it asked for, or taken out of use by the configuration.
     pub out: u32,
 }
 
@@ -118,6 +118,8 @@ pub struct Switch {
 pub struct Report {
     /// The policy.
     pub policy: Choice,
+    /// The bound of load, if it had one.
+    pub bounded_load: Option<f64>,
     /// Counts of messages.
     pub totals: Totals,
     /// From the arrival of a message to its delivery, failed attempts included; `None` if none was delivered.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::error::PoolError;
 use crate::pool::breaker::Phase;
 use crate::pool::events::EventKind;
-use crate::pool::{Lease, Nanos, Outcome, Pool, Registry, Request};
+use crate::pool::{Admin, Lease, Nanos, Outcome, Pool, Registry, Request};
 use crate::simulate::draw::Ring;
 use crate::simulate::report::{DestinationReport, Latencies, Point, Report, States, Switch, Totals};
 use crate::simulate::server::{Answer, Server};
+use crate::simulate::sharing;
 use crate::simulate::spec::{Arrivals, Simulation, SimulationError};
 
 /// When the simulation starts in the pool's time, where 0 means "never".
@@ -104,19 +106,20 @@ struct World<'a> {
 
 impl<'a> World<'a> {
     fn build(spec: &'a Simulation) -> Result<Self, SimulationError> {
-        let count = if spec.shared { 1 } else { spec.routers };
-        let registries: Vec<Arc<Registry>> = (0..count).map(|_| Registry::new()).collect();
-        let routers = (0..spec.routers)
-            .map(|number| {
-                let registry = &registries[if spec.shared { 0 } else { number }];
-                let mut pool = spec.pool.clone();
-                if number > 0 {
-                    pool.id = format!("{}#{number}", pool.id).into(); // rotations are each router's own
-                }
-                Pool::build(pool, registry, 1, START).map(Arc::new)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        registries.iter().for_each(|registry| registry.publish(routers.iter()));
+        let registries = sharing::registries(spec)?;
+        let router = |(number, registry): (usize, &Arc<Registry>)| {
+            let mut pool = spec.pool.clone();
+            if number > 0 {
+                pool.id = format!("{}#{number}", pool.id).into(); // to tell their events apart
+            }
+            let pool = Pool::build(pool, registry, 1, START).map(Arc::new)?;
+            registry.publish([&pool]);
+            for (id, state) in &spec.admin {
+                registry.set_admin(id, *state, "configuration", START);
+            }
+            Ok(pool)
+        };
+        let routers = registries.iter().enumerate().map(router).collect::<Result<Vec<_>, PoolError>>()?;
         let members = spec.servers.len();
         let slice = || Slice {
             messages: 0,
@@ -335,6 +338,7 @@ impl<'a> World<'a> {
                     let recovered = breaker.recovered_at();
                     let ramping = || recovered.is_some_and(|since| at < since.saturating_add(window));
                     let state = match breaker.phase(at) {
+                        _ if member.destination().admin() != Admin::Enabled => &mut states.out,
                         Phase::Out(_) => &mut states.out,
                         Phase::Probation => &mut states.probation,
                         Phase::Closed if ramping() => &mut states.ramping,
@@ -350,8 +354,10 @@ impl<'a> World<'a> {
     fn report(self) -> Report {
         let all = self.totals.attempts.max(1) as f64;
         let destination = |(measured, member): (Measured, &crate::pool::MemberSpec)| {
+            // Where breakers are shared each is one, which all routers know.
+            let known = if self.spec.shared { &self.registries[..1] } else { &self.registries[..] };
             let count = |what: fn(&crate::pool::Destination) -> u64| {
-                self.registries.iter().filter_map(|registry| registry.get(&member.id)).map(|one| what(&one)).sum()
+                known.iter().filter_map(|registry| registry.get(&member.id)).map(|one| what(&one)).sum()
             };
             DestinationReport {
                 id: Arc::clone(&member.id),
@@ -379,6 +385,7 @@ impl<'a> World<'a> {
         };
         Report {
             policy: self.spec.pool.policy,
+            bounded_load: self.spec.pool.bounded_load,
             totals: self.totals,
             latency: self.latencies.summary(),
             destinations: self.measured.into_iter().zip(&self.spec.pool.members).map(destination).collect(),

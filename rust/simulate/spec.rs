@@ -1,10 +1,14 @@
 //! What is simulated: arrivals, servers and their troubles; and what is refused.
 
 use crate::error::PoolError;
-use crate::pool::{Nanos, PoolSpec};
+use crate::pool::{Admin, Nanos, PoolSpec};
 
 /// The most destinations × routers: each router has its own view of every destination.
 const MOST_VIEWS: usize = 4_000_000;
+/// As above where they share: 4 kB each, as in use.
+const MOST_SHARED_VIEWS: usize = 100_000;
+/// The most routers that share, as of processes.
+const MOST_SHARING: usize = 64;
 /// The most points of the time series.
 const MOST_BUCKETS: usize = 1_000;
 /// The most keys: 8 MB of shares.
@@ -19,6 +23,8 @@ pub struct Simulation {
     pub pool: PoolSpec,
     /// The server behind each of the pool's members, in their order.
     pub servers: Vec<ServerSpec>,
+    /// What the operator wants of members that are not just in use, by id.
+    pub admin: Vec<(String, Admin)>,
     /// When messages come.
     pub arrivals: Arrivals,
     /// How long they come, ns. What is in flight then is finished.
@@ -27,7 +33,8 @@ pub struct Simulation {
     pub warmup: Nanos,
     /// How many routers there are; a message comes to any of them at random.
     pub routers: usize,
-    /// Whether the routers share what they know of destinations (messages in flight, latency, ejections).
+    /// Whether the routers share what processes do that share state: messages in flight, averages of latency and of
+    /// failures, ejections, pauses and trials; and not counters, utilisation, latency by load, turns or weights.
     pub shared: bool,
     /// How long a router waits for an answer; `None`: for ever. The server works on a message given up on to its end.
     pub timeout: Option<Nanos>,
@@ -213,6 +220,9 @@ impl Simulation {
         if self.routers == 0 || self.routers.saturating_mul(self.servers.len()) > MOST_VIEWS {
             return refuse("routers", "must be at least 1; routers × destinations at most 4,000,000");
         }
+        if self.shared && (self.routers > MOST_SHARING || self.routers * self.servers.len() > MOST_SHARED_VIEWS) {
+            return refuse("routers", "at most 64 share what they know; routers × destinations at most 100,000 then");
+        }
         if self.attempts == 0 {
             return refuse("attempts", "must be at least 1, the first included");
         }
@@ -309,10 +319,11 @@ mod tests {
     fn what_cannot_be_simulated_is_refused_with_the_key_at_fault() {
         type Spoil = fn(&mut Simulation);
         let trouble = |kind| Trouble { kind, from: 0, until: Nanos::MAX, flapping: None };
-        let table: [(Spoil, &str); 16] = [
+        let table: [(Spoil, &str); 17] = [
             (|spec| spec.servers.truncate(1), "servers"),
             (|spec| spec.warmup = spec.duration, "duration"),
             (|spec| spec.routers = 0, "routers"),
+            (|spec| (spec.routers, spec.shared) = (65, true), "routers"),
             (|spec| spec.attempts = 0, "attempts"),
             (|spec| spec.buckets = 0, "points"),
             (|spec| spec.timeout = Some(0), "timeout"),

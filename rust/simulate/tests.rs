@@ -2,7 +2,7 @@
 
 use super::run::{ASK_EVERY, run};
 use crate::balance::{Choice, PolicyKind};
-use crate::pool::Nanos;
+use crate::pool::{Admin, Nanos};
 use crate::simulate::report::{Report, States};
 use crate::simulate::spec::{Arrivals, Keys, Shape, Simulation, Trouble, TroubleKind};
 use crate::simulate::testing::simulation;
@@ -82,6 +82,24 @@ fn a_dead_destination_is_ejected_and_comes_back_on_probation_then_ramping() {
     assert_eq!(report.series[5].attempts[2], 0);
     assert!(states.iter().any(|states| states.ramping == 1));
     assert_eq!(states[59].in_use, 1);
+    (spec.routers, spec.shared) = (3, true);
+    let report = run_all(&spec);
+    assert_eq!((report.destinations[2].ejections, report.destinations[2].recoveries), (1, 1), "one of all three");
+    assert_eq!(report.series[5].states[2].out, 3);
+}
+
+#[test]
+fn what_the_configuration_takes_out_of_use_gets_nothing() {
+    for shared in [false, true] {
+        let mut spec = simulation(PolicyKind::RoundRobin, 4, 100.0);
+        (spec.routers, spec.shared) = (2, shared);
+        spec.admin = vec![("d0".to_owned(), Admin::Disabled), ("d2".to_owned(), Admin::Draining)];
+        let report = run_all(&spec);
+        let attempts: Vec<u64> = report.destinations.iter().map(|one| one.attempts).collect();
+        assert!(attempts[0] == 0 && attempts[2] == 0 && attempts[1].abs_diff(attempts[3]) <= 2, "{attempts:?}");
+        let out: Vec<u32> = report.series[0].states.iter().map(|states| states.out).collect();
+        assert_eq!(out, [2, 0, 2, 0]);
+    }
 }
 
 #[test]

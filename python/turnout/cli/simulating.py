@@ -165,6 +165,8 @@ def _print_tables(simulated: Simulated) -> None:
         with out.capture() as captured:
             out.print(made)
         print("\n".join(line.rstrip() for line in captured.get().splitlines()), end="\n\n")
+    if simulated.unbounded:
+        print(f"Without bounded_load, which is for policies by key: {', '.join(simulated.unbounded)}")
     for outcome in simulated.outcomes:
         for switch in outcome.switches[:_MOST_SWITCHES]:
             print(f"{outcome.policy}, {switch.pool} at {switch.at:.0f} s: {switch.reason}")

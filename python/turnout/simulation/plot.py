@@ -27,7 +27,8 @@ _WIDTH = 13.5
 
 
 def draw(simulated: Simulated, path: str | Path) -> None:
-    """Writes the picture to ``path``, whose ending is one of :data:`turnout.simulation.FORMATS`. Equal simulations give equal files.
+    """Writes the picture to ``path``, whose ending is one of :data:`turnout.simulation.FORMATS`. Equal simulations
+    give equal files.
 
     Raises:
         OSError: it cannot be written.

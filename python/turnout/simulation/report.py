@@ -87,6 +87,8 @@ class PolicyOutcome(Report):
     """What one policy made of the scenario. ``messages = delivered + failed + unrouted``, but for a run cut short."""
 
     policy: str
+    bounded_load: float | None
+    """The bound of load it ran with: the pool's, under policies by key."""
     messages: int
     """Messages that came after the warm-up."""
     delivered: int
@@ -141,4 +143,11 @@ class Simulated(Report):
     routers: int
     shared: bool
     seed: int
+    bounded_load: float | None
+    """As the pool is configured; None: no bound."""
     outcomes: Sequence[PolicyOutcome]
+
+    @property
+    def unbounded(self) -> Sequence[str]:
+        """Policies that ran without the pool's bound of load, for they know no keys."""
+        return [one.policy for one in self.outcomes if one.bounded_load != self.bounded_load]

@@ -46,12 +46,21 @@ def simulate(
         "keys": _keys(scenario.keys),
         "seed": scenario.seed,
     }
+    settings = {"failover": core["failover"], "admin": core["admin"]}
     outcomes = [
-        PolicyOutcome.of(_core.simulate({**spec, "policy": policy}, world, failover=core["failover"]))
+        PolicyOutcome.of(_core.simulate({**spec, "policy": policy}, world, **settings))
         for policy in policies or [spec["policy"]]
     ]
     return Simulated(
-        pool, scenario.name, rate, scenario.duration, scenario.routers, scenario.shared, scenario.seed, outcomes
+        pool=pool,
+        scenario=scenario.name,
+        rate=rate,
+        duration=scenario.duration,
+        routers=scenario.routers,
+        shared=scenario.shared,
+        seed=scenario.seed,
+        bounded_load=spec["bounded_load"],
+        outcomes=outcomes,
     )
 
 

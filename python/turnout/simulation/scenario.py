@@ -124,7 +124,9 @@ class Scenario(Model):
     duration: PositiveDuration = Field(default=120.0, description="How long messages come.")
     warmup: Duration = Field(default=0.0, description="Messages that come before this are not counted.")
     routers: Count = Field(default=1, ge=1, le=10_000, description="Routers; a message comes to any of them at random.")
-    shared: Switch = Field(default=False, description="Whether the routers share what they know of destinations.")
+    shared: Switch = Field(
+        default=False, description="Whether the routers share what processes with state.shared do; at most 64."
+    )
     timeout: PositiveDuration | None = Field(
         default=None,
         description="How long an answer is waited for. Default: retries.attempt_timeout, or performance.timeout.",

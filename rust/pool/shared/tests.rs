@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 
 use proptest::prelude::*;
@@ -315,49 +314,6 @@ fn a_cap_holds_between_workers_that_race() {
     });
     assert!((1..=3).contains(&most.into_inner()));
     assert_eq!(places[0].in_flight(), 0);
-}
-
-/// The worst and the 99th percentile of what messages wait, when `routers` send to 20 servers at 9/10 of what they can
-/// serve, in simulated time.
-fn p99(registries: &[Arc<Registry>]) -> Nanos {
-    const SERVERS: usize = 20;
-    let pools: Vec<Arc<Pool>> = registries
-        .iter()
-        .map(|registry| {
-            Arc::new(Pool::build(spec(PolicyKind::LeastConnections, SERVERS), registry, 1, SECOND).unwrap())
-        })
-        .collect();
-    let mut rng = fastrand::Rng::with_seed(3);
-    let mut exponential = |mean: f64| (-(1.0 - rng.f64()).ln() * mean) as Nanos;
-    let (mut choice, mut now) = (fastrand::Rng::with_seed(4), SECOND);
-    let mut free_at = [0; SERVERS];
-    let mut held: BTreeMap<(Nanos, usize), Lease> = BTreeMap::new();
-    let mut waits = Vec::new();
-    for number in 0..60_000 {
-        now += exponential(1e6 / (0.9 * SERVERS as f64));
-        while held.first_key_value().is_some_and(|((end, _), _)| *end <= now) {
-            let ((end, _), lease) = held.pop_first().unwrap();
-            lease.finish(Outcome::Success, end);
-        }
-        let pool = &pools[choice.usize(..pools.len())];
-        let lease = pool.acquire(&Request::default(), now, &mut choice).unwrap();
-        let server = &mut free_at[lease.pick().member];
-        *server = now.max(*server) + exponential(1e6);
-        waits.push(*server - now);
-        held.insert((*server, number), lease);
-    }
-    waits.sort_unstable();
-    waits[waits.len() * 99 / 100]
-}
-
-#[test]
-fn ten_routers_that_share_a_file_choose_like_one() {
-    let file = Scratch::new();
-    let one = p99(&[Registry::new()]);
-    let shared = p99(&(0..10).map(|_| Registry::sharing(Map::join(&file.0, 64).unwrap())).collect::<Vec<_>>());
-    let apart = p99(&(0..10).map(|_| Registry::new()).collect::<Vec<_>>());
-    assert!((shared as f64 / one as f64 - 1.0).abs() < 0.15, "one {one}, shared {shared}, apart {apart}");
-    assert!(apart > one * 3 / 2, "one {one}, shared {shared}, apart {apart}");
 }
 
 #[derive(Debug, Clone)]

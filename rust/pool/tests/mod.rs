@@ -13,7 +13,6 @@ mod outages;
 mod pitfalls;
 mod policies;
 mod rates;
-mod simulation;
 mod slow_start;
 mod standing;
 mod switching;
