@@ -1,11 +1,13 @@
-//! Ranges of numbers, points in time and spans of time: a segment tree over their sorted bounds.
+//! Ranges of numbers, points in time and spans of time, over their sorted bounds.
 //!
 //! Every bound and every value becomes a double. That keeps the order but may make two close values one, so a range is
 //! taken as closed: who lies in it is found, and seldom someone just beside it.
 //!
-//! The bounds cut the line into points and the gaps between them; a range is filed at the O(log n) nodes that cover
-//! it, and the nodes above a value's place hold all ranges it lies in. Source: the iterative segment tree of
-//! <https://codeforces.com/blog/entry/18051>. Cost: O(log n) lists for a lookup; O(n log n) memory at worst.
+//! The bounds cut the line into points and the gaps between them, the places where a value may lie. Ranges that overlap
+//! little are filed at each place that they cover: a lookup is one list. Others are filed at the O(log n) nodes of a
+//! segment tree that cover them, and the nodes above a value's place hold all ranges it lies in. Source: the iterative
+//! segment tree of <https://codeforces.com/blog/entry/18051>. Cost: a binary search and one list, or O(log n) of them;
+//! [`MOST_PLACES`] entries for each range, or O(log n) of them.
 
 use super::table::{Lists, Order};
 use crate::message::value::Value;
@@ -44,12 +46,18 @@ pub(super) struct Range {
     pub(super) high: f64,
 }
 
+/// Ranges that cover more places than this, on average, are filed in a tree. Ranges side by side cover three: two bounds
+/// and the gap between them.
+const MOST_PLACES: usize = 4;
+
 /// The ranges of one axis of one field.
 #[derive(Debug)]
 pub(super) struct Ranges {
     /// The bounds, ascending, each once.
     points: Box<[f64]>,
-    /// By node: where its list starts in `postings`; one more at the end.
+    /// Whether lists are those of the nodes of a tree, and not of places.
+    is_tree: bool,
+    /// By place, or node: where its list starts in `postings`; one more at the end.
     starts: Box<[u32]>,
     postings: Box<[Order]>,
 }
@@ -60,14 +68,17 @@ impl Ranges {
         let mut points: Vec<f64> = ranges.iter().flat_map(|&(low, high, _)| [low, high]).collect();
         points.sort_unstable_by(f64::total_cmp);
         points.dedup();
-        let leaves = leaves(&points);
-        let mut filed: Vec<(u32, Order)> = Vec::with_capacity(2 * ranges.len());
-        for &(low, high, order) in ranges {
-            cover(&points, low, high, &mut |node| filed.push((node as u32, order)));
+        let places: Vec<std::ops::Range<u32>> =
+            ranges.iter().map(|&(low, high, _)| covered(&points, low, high)).collect();
+        let is_tree = places.iter().map(ExactSizeIterator::len).sum::<usize>() > MOST_PLACES * ranges.len();
+        let mut filed: Vec<(u32, Order)> = Vec::with_capacity(3 * ranges.len());
+        for (places, &(.., order)) in places.into_iter().zip(ranges) {
+            each_node(&points, is_tree, places, &mut |node| filed.push((node, order)));
         }
         filed.sort_unstable();
         filed.dedup();
-        let mut starts = vec![0_u32; 2 * leaves + 1];
+        let nodes = leaves(&points) * if is_tree { 2 } else { 1 };
+        let mut starts = vec![0_u32; nodes + 1];
         for &(node, _) in &filed {
             starts[node as usize + 1] += 1;
         }
@@ -78,6 +89,7 @@ impl Ranges {
         }
         Self {
             points: points.into(),
+            is_tree,
             starts: starts.into(),
             postings: filed.into_iter().map(|(_, order)| order).collect(),
         }
@@ -86,13 +98,18 @@ impl Ranges {
     /// Adds the rules of all ranges that `value` lies in.
     pub(super) fn find<'t>(&'t self, value: f64, out: &mut Lists<'t>) {
         let below = self.points.partition_point(|&point| point < value);
-        let leaf = 2 * below + usize::from(self.points.get(below) == Some(&value));
-        let mut node = leaf + 2 * self.points.len() + 1;
-        while node > 0 {
-            let list = self.list(node);
+        let place = 2 * below + usize::from(self.points.get(below) == Some(&value));
+        let mut take = |list: &'t [Order]| {
             if !list.is_empty() {
                 out.push(list);
             }
+        };
+        if !self.is_tree {
+            return take(self.list(place));
+        }
+        let mut node = place + leaves(&self.points);
+        while node > 0 {
+            take(self.list(node));
             node /= 2;
         }
     }
@@ -101,7 +118,13 @@ impl Ranges {
     pub(super) fn each_list(&self, range: Range, with: &mut dyn FnMut(&[Order])) {
         let known = |bound: f64| self.points.binary_search_by(|point| point.total_cmp(&bound)).is_ok();
         if known(range.low) && known(range.high) {
-            cover(&self.points, range.low, range.high, &mut |node| with(self.list(node)));
+            let places = covered(&self.points, range.low, range.high);
+            each_node(&self.points, self.is_tree, places, &mut |node| {
+                // An empty list is told from its neighbour by nothing.
+                if !self.list(node as usize).is_empty() {
+                    with(self.list(node as usize));
+                }
+            });
         }
     }
 
@@ -115,10 +138,19 @@ fn leaves(points: &[f64]) -> usize {
     2 * points.len() + 1
 }
 
-/// Calls `with` with the nodes that cover a range between two of the points.
-fn cover(points: &[f64], low: f64, high: f64, with: &mut dyn FnMut(usize)) {
-    let leaf = |bound: f64| 2 * points.partition_point(|&point| point < bound) + 1 + leaves(points);
-    let (mut from, mut to) = (leaf(low), leaf(high) + 1);
+/// The places that a range between two of the points covers.
+fn covered(points: &[f64], low: f64, high: f64) -> std::ops::Range<u32> {
+    let place = |bound: f64| 2 * points.partition_point(|&point| point < bound) as u32 + 1;
+    place(low)..place(high) + 1
+}
+
+/// Calls `with` with the places that a range covers, or the fewest nodes of the tree above them.
+fn each_node(points: &[f64], is_tree: bool, places: std::ops::Range<u32>, with: &mut dyn FnMut(u32)) {
+    if !is_tree {
+        return places.for_each(with);
+    }
+    let first = leaves(points) as u32;
+    let (mut from, mut to) = (places.start + first, places.end + first);
     while from < to {
         if from & 1 == 1 {
             with(from);
@@ -142,7 +174,11 @@ mod tests {
     proptest! {
         #[test]
         fn a_value_is_found_in_exactly_the_ranges_it_lies_in(
-            ranges in prop::collection::vec((-20_i32..20, 0_i32..10), 0..40),
+            // Few of them overlap little, and many much.
+            ranges in prop_oneof![
+                prop::collection::vec((-20_i32..20, 0_i32..10), 0..40),
+                prop::collection::vec((-20_i32..20, 0_i32..3), 0..8),
+            ],
             value in -25_i32..25,
             half in any::<bool>(),
         ) {
