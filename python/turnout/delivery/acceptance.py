@@ -14,7 +14,7 @@ from ..errors import DeliveryError, MessageError
 from ..message import read_ordering_key, read_time
 from .admission import Envelope, read_envelope
 from .budget import RetryBudget
-from .clock import clock
+from .clock import OnLoop, clock
 from .dead_letters import DeadLetters
 from .jobs import Job
 from .lanes import Lanes
@@ -64,6 +64,7 @@ class Acceptance:
         dead_letters: DeadLetters,
         budget: RetryBudget,
         outbox: Outbox | None,
+        on: OnLoop,
     ) -> None:
         """``room``: places in memory; a message holds one until it is settled, unless it waits on disk."""
         self.settings = settings
@@ -74,6 +75,7 @@ class Acceptance:
         self._dead_letters = dead_letters
         self._budget = budget
         self._outbox = outbox
+        self._on = on
         self._brought = 0
         self._entering = 0
         self._closing: list[asyncio.Future[None]] = []
@@ -113,6 +115,15 @@ class Acceptance:
         """The number of the next message that comes to memory."""
         self._brought += 1
         return self._brought
+
+    def entered(self, job: Job) -> bool:
+        """Whether the message is accepted, as by :meth:`enter`, because there is nothing to wait for."""
+        if self._outbox is not None or not self._room.try_take():
+            return False
+        job.has_room = True
+        self._accept(job)
+        job.entering = None  # without an outbox nobody waits for that
+        return True
 
     async def enter(self, job: Job) -> None:
         """Accepts the message: there is room for it, and it is on disk if there is an outbox. One that is not due yet
@@ -253,7 +264,7 @@ class Acceptance:
             raise closed()
 
     def _accept(self, job: Job) -> None:
-        now = job.started = asyncio.get_running_loop().time()
+        now = job.started = self._on.loop.time()
         if self._outbox is not None:
             job.ends = min(job.ends, job.accepted + self._outbox.settings.max_age)
         self._budget.deposit(now)

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NoDestinationError
 from ..transports import Transports
 from .budget import RetryBudget
+from .clock import OnLoop
 from .failures import after, count_of, last_of, moment, stopped_by
 from .hedging import Hedging
 from .jobs import Job, Run, Turn
@@ -58,18 +59,20 @@ class Attempts:
         lanes: Lanes[Job],
         room: Lanes[Job],
         counts: Counts,
+        on: OnLoop,
         rng: random.Random,
     ) -> None:
         """``lanes``: the places of messages under way. ``room``: for all that are accepted."""
         self.budget = RetryBudget(settings.budget_percent, settings.budget_per_second)
         self.rooms = WaitingRooms()
-        self.sender = Sender(transports, counts, self.rooms.wake)
+        self.sender = Sender(transports, counts, on, self.rooms.wake)
         self.limits = self.sender.limits
         self.journal: Outbox | None = None
         """Told of each attempt that failed, and before each that begins of a message of an earlier run."""
         self._settings = settings
         self._lanes = lanes
         self._counts = counts
+        self._on = on
         self._rng = rng
         self._shares = Shares(core, settings, self.sender.busy, lanes, room)
         self._hedging = Hedging(self.sender, self.budget, lanes, self._shares, counts, {})
@@ -97,8 +100,20 @@ class Attempts:
         Raises:
             BaseException: only what ends the task: its cancellation, KeyboardInterrupt, SystemExit. The run is ended.
         """
+        loop = self._on.loop
         try:
-            await self._run(run)
+            if run.tried >= self._settings.max_attempts:
+                self._used_up(run)
+                return
+            number = run.earlier + run.tried + 1
+            while (lease := await self._hold(run, number, loop)) is not None:
+                made = await self._attempt(run, lease, number)
+                if self._ends(run, made):
+                    return
+                number += len(made)
+                if not await self._again(run, loop):
+                    return
+                run.exclude = self._next_exclude(run, made)
         except BaseException as error:
             run.failed(*stopped_by(error))
             raise
@@ -116,21 +131,6 @@ class Attempts:
             raise
         finally:
             self.give_back(turn)
-
-    async def _run(self, run: Run) -> None:
-        loop = asyncio.get_running_loop()
-        if run.tried >= self._settings.max_attempts:
-            self._used_up(run)
-            return
-        number = run.earlier + run.tried + 1
-        while (lease := await self._hold(run, number, loop)) is not None:
-            made = await self._attempt(run, lease, number)
-            if self._ends(run, made):
-                return
-            number += len(made)
-            if not await self._again(run, loop):
-                return
-            run.exclude = self._next_exclude(run, made)
 
     async def _hold(self, run: Run, number: int, loop: asyncio.AbstractEventLoop) -> Lease | None:
         """A destination for the next attempt, after waiting for it if need be; None if the run ended instead."""
@@ -222,7 +222,7 @@ class Attempts:
 
     async def _freed(self, run: Run, error: NoDestinationError) -> bool:
         """Whether a destination may be free now, after waiting for that; False if the run ended instead."""
-        loop = asyncio.get_running_loop()
+        loop = self._on.loop
         until = None if error.retry_at is None else loop.time() + error.retry_at - time.time()
         if until is not None and until >= run.job.deadline:
             until = None

@@ -31,6 +31,7 @@ from ..errors import ConfigError, DeliveryError, MessageError, NoRouteError
 from ..transports import Transports
 from .acceptance import NO_TERMS, Acceptance, Terms
 from .attempts import Attempts
+from .clock import OnLoop
 from .dead_letters import DeadLetters
 from .jobs import Job
 from .lanes import Lanes
@@ -76,24 +77,25 @@ class Deliverer:
         self.transports = transports
         self.dead_letters = DeadLetters(settings.max_kept)
         self._counts = counts = Counts(Histogram())
+        self._on = on = OnLoop()
         self._turns: Lanes[Job] = Lanes(settings.concurrency, lambda: self._runners.start_one())
         self._room: Lanes[Job] = Lanes(settings.concurrency + settings.max_waiting, lambda: None)
         rng = random.Random(seed)  # noqa: S311 - jitter
-        self._attempts = Attempts(core, settings, transports, self._turns, self._room, counts, rng)
+        self._attempts = Attempts(core, settings, transports, self._turns, self._room, counts, on, rng)
         self.dead_letters.on_redrive = self._redrive
         self._outbox = outbox = None if settings.outbox is None else Outbox(settings.outbox)
         self._requests = None if outbox is None else Requests(self.dead_letters, outbox)
         if outbox is not None:
             self._attempts.journal = outbox
             self.dead_letters.on_take = outbox.taken
-        self._unsettled = unsettled = Unsettled(counts, self.dead_letters, self._room, outbox)
-        self._runners = Runners(core, settings, self._turns, self._attempts, unsettled, outbox, decide)
+        self._unsettled = unsettled = Unsettled(counts, self.dead_letters, self._room, outbox, on)
+        self._runners = Runners(core, settings, self._turns, self._attempts, unsettled, outbox, decide, on)
         self._acceptance = acceptance = Acceptance(
-            settings, self._room, unsettled, self.dead_letters, self._attempts.budget, outbox
+            settings, self._room, unsettled, self.dead_letters, self._attempts.budget, outbox, on
         )
         begin = self._runners.begin
         self._revival = Revival(self._room, acceptance, unsettled, outbox, begin)
-        self._waiting = Waiting(settings, self._room, unsettled, outbox, self._revival.add, begin)
+        self._waiting = Waiting(settings, self._room, unsettled, outbox, self._revival.add, begin, on)
         self._runners.waiting = self._waiting
         unsettled.on_end = self._waiting.left
         self._open = outbox is None
@@ -146,7 +148,10 @@ class Deliverer:
             settled = await self._repeated(job)
             if settled is not None:
                 return await settled
-        await self._enter(job)
+        if self._acceptance.entered(job):
+            self._waiting.entered(job)
+        else:
+            await self._enter(job)
         return await self._runners.attend(job, on_accept)
 
     async def accept(self, message: object, terms: Terms = NO_TERMS) -> str:
@@ -331,6 +336,7 @@ class Deliverer:
                 self._runners.redirected(letter.message, to)
             except NoRouteError as error:
                 raise ConfigError(str(error)) from None
+        self._use_loop(asyncio.get_running_loop())
         job = self._again(letter, to)
         await self._enter(job)
         self._runners.begin(job)
@@ -376,7 +382,7 @@ class Deliverer:
                 f"only, and close it before the loop ends",
                 retryable=False,
             )
-        self._loop = loop
+        self._loop = self._on.loop = loop
         self._runners.context = contextvars.copy_context()
 
     async def _joined(self, seconds: float) -> bool:

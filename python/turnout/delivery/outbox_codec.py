@@ -131,7 +131,7 @@ def _all(record: type[_R], found: list[Mapping[str, Any]] | None) -> tuple[_R, .
 
 def _dumped(value: object) -> bytes:
     try:
-        return json.dumps(value, default=_default, ensure_ascii=False, separators=(",", ":")).encode()
+        return _ENCODER.encode(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise MessageError("message", f"cannot be kept in the outbox: {error}; use what JSON can say") from None
 
@@ -144,6 +144,10 @@ def _default(value: object) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"a value of type {type(value).__name__}")
+
+
+_ENCODER: Final = json.JSONEncoder(default=_default, ensure_ascii=False, separators=(",", ":"))
+"""Kept, because ``json.dumps`` makes one for each call."""
 
 
 def _undo(found: dict[str, Any]) -> Any:

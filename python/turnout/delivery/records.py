@@ -55,7 +55,7 @@ Outcome = Literal["success", "failure", "overloaded", "cancelled"]
 """How an attempt ended, as its lease does; but one refused for good is a failure here, while its lease is cancelled."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Attempt(Report):
     """One try at delivering a message."""
 
@@ -81,6 +81,35 @@ class Attempt(Report):
     """Whether it began beside another that took long. Of the two, the one that came second has the kind ``outrun``,
     and nobody is blamed."""
 
+    def __init__(
+        self,
+        number: int,
+        destination: str,
+        pool: str,
+        outcome: Outcome,
+        kind: str | None,
+        error: str | None,
+        retryable: bool,
+        probe: bool,
+        started: float,
+        elapsed: float,
+        hedge: bool = False,
+    ) -> None:
+        # One is made for each message. That of a frozen dataclass calls object.__setattr__ for each field, which takes
+        # more than twice as long.
+        fields = self.__dict__
+        fields["number"] = number
+        fields["destination"] = destination
+        fields["pool"] = pool
+        fields["outcome"] = outcome
+        fields["kind"] = kind
+        fields["error"] = error
+        fields["retryable"] = retryable
+        fields["probe"] = probe
+        fields["started"] = started
+        fields["elapsed"] = elapsed
+        fields["hedge"] = hedge
+
 
 @dataclass(frozen=True)
 class Branch(Report):
@@ -97,7 +126,7 @@ class Branch(Report):
     """What the transport answered; None if it was not delivered."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Delivery(Report):
     """What became of one message."""
 
@@ -124,6 +153,35 @@ class Delivery(Report):
     branches: tuple[Branch, ...] = ()
     """Mode ``all``: one for each pool, in the order of the route. A delivered message may have branches that failed;
     each of those is among the dead letters."""
+
+    def __init__(
+        self,
+        id: str,
+        status: Status,
+        rule: str | None,
+        stage: str | None,
+        pool: str | None,
+        destination: str | None,
+        attempts: tuple[Attempt, ...],
+        reason: Reason | None,
+        detail: str | None,
+        value: Any,
+        elapsed: float,
+        branches: tuple[Branch, ...] = (),
+    ) -> None:
+        fields = self.__dict__  # as for an attempt
+        fields["id"] = id
+        fields["status"] = status
+        fields["rule"] = rule
+        fields["stage"] = stage
+        fields["pool"] = pool
+        fields["destination"] = destination
+        fields["attempts"] = attempts
+        fields["reason"] = reason
+        fields["detail"] = detail
+        fields["value"] = value
+        fields["elapsed"] = elapsed
+        fields["branches"] = branches
 
     @property
     def delivered(self) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import AccessDeniedError, ConfigError, MessageError, NoRouteError
 from .attempts import Attempts
-from .clock import clock
+from .clock import OnLoop, clock
 from .failures import stopped_by, text_of
 from .jobs import Job, Run, Turn
 from .lanes import Lanes
@@ -56,6 +56,7 @@ class Runners:
         unsettled: Unsettled,
         outbox: Outbox | None,
         decide: Decide | None,
+        on: OnLoop,
     ) -> None:
         self.settings = settings
         self.context: contextvars.Context | None = None
@@ -68,13 +69,9 @@ class Runners:
         self._unsettled = unsettled
         self._outbox = outbox
         self._decide = decide
+        self._on = on
         self.waiting: Waiting
         """Set by the deliverer: where messages wait that may not begin yet."""
-
-    @property
-    def _schedules(self) -> bool:
-        """Whether messages may have further rounds."""
-        return self.settings.schedules
 
     def start_one(self) -> None:
         """Starts a task that owns the place it was started for; see :meth:`Lanes.queue`."""
@@ -91,7 +88,7 @@ class Runners:
 
     async def _run(self, turn: Turn) -> None:
         """Settles queued messages, one after another, until none waits or its place has gone to another."""
-        loop = asyncio.get_running_loop()
+        loop = self._on.loop
         since = loop.time()
         while turn.held:
             turn.held = False
@@ -129,7 +126,7 @@ class Runners:
         try:
             if on_accept is not None:
                 on_accept()
-            if job.not_before is not None or job.ordering is not None or self._schedules:
+            if job.not_before is not None or job.ordering is not None or self.settings.schedules:
                 # It may leave the lanes, and comes back with a runner.
                 waiter = asyncio.get_running_loop().create_future()
                 job.waiters += (waiter,)
@@ -190,7 +187,7 @@ class Runners:
                 (run,) = job.runs
                 if run.status is None:  # else it ended just before its task was cancelled
                     await self._attempts.run(run)
-        if self._schedules and self._next_round(job):
+        if self.settings.schedules and self._next_round(job):
             self._attempts.give_back(job)
             if self._outbox is not None:
                 job.in_memory_only = not await self._outbox.rest(job)
@@ -262,8 +259,7 @@ class Runners:
 
     async def _planned(self, job: Job) -> Plan | None:
         """The plan for the message, which has pools; None if the job failed instead."""
-        loop = asyncio.get_running_loop()
-        if self._attempts.limits.stopped or loop.time() >= job.deadline - TOO_SHORT:
+        if self._attempts.limits.stopped or self._on.loop.time() >= job.deadline - TOO_SHORT:
             job.failed(*self._out_of_time("before its turn came"))
             return None
         try:

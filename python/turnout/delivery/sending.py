@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConfigError, DeliveryError
 from ..transports import Slot, Transports
+from .clock import OnLoop
 from .failures import OUTRUN, STOPPED, Failure, judged, text_of
 from .jobs import Job
 from .ledger import Counts
@@ -39,7 +40,7 @@ class Made(NamedTuple):
 class Sender:
     """Makes single attempts, and counts those under way. Of one event loop; not for threads."""
 
-    def __init__(self, transports: Transports, counts: Counts, ended: Callable[[str], None]) -> None:
+    def __init__(self, transports: Transports, counts: Counts, on: OnLoop, ended: Callable[[str], None]) -> None:
         """``ended``: told the pool of each attempt that has ended, when nothing of it is held any more."""
         self.limits = Limits()
         """Stopped when the router closes and its time to drain is over: nothing goes on."""
@@ -50,6 +51,7 @@ class Sender:
         """The same, by pool."""
         self._transports = transports
         self._counts = counts
+        self._on = on
         self._ended = ended
 
     async def send(
@@ -71,7 +73,7 @@ class Sender:
         Raises:
             BaseException: only what ends the task: its cancellation, KeyboardInterrupt, SystemExit.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._on.loop
         destination, pool = lease.destination, lease.pool
         self._counts.attempts += 1
         self.in_flight += 1
@@ -116,7 +118,13 @@ class Sender:
             self.held[destination] -= 1
             self.busy[pool] -= 1
             elapsed = loop.time() - started
-            note(_record(number, lease, failure, started_at, elapsed, hedge=hedge))
+            outcome: Outcome = "success"
+            kind = text = None
+            retryable = True
+            if failure is not None:
+                outcome, kind, text, retryable, _ = failure
+            probe = lease.is_probe
+            note(Attempt(number, destination, pool, outcome, kind, text, retryable, probe, started_at, elapsed, hedge))
             self._ended(pool)
         return Made(pool, destination, failure, value, elapsed)
 
@@ -137,16 +145,3 @@ def _utilisation(answer: object) -> float | None:
     """The load that a destination's answer tells, if it does."""
     told: Any = getattr(answer, "utilisation", None)
     return told if type(told) in (float, int) and 0.0 <= told <= sys.float_info.max else None
-
-
-def _record(
-    number: int, lease: Lease, failure: Failure | None, started: float, elapsed: float, *, hedge: bool
-) -> Attempt:
-    outcome: Outcome = "success"
-    kind = text = None
-    retryable = True
-    if failure is not None:
-        outcome, kind, text, retryable, _ = failure
-    return Attempt(
-        number, lease.destination, lease.pool, outcome, kind, text, retryable, lease.is_probe, started, elapsed, hedge
-    )

@@ -71,10 +71,11 @@ class DeliverySettings:
     custom_rules: bool = True
     """Whether the stage of that name is configured; else deciding never has to await."""
 
-    @property
-    def schedules(self) -> bool:
-        """Whether any message may have further rounds."""
-        return bool(self.schedule or self.pool_schedules)
+    schedules: bool = field(init=False)
+    """Whether any message may have further rounds."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schedules", bool(self.schedule or self.pool_schedules))
 
     def schedule_of(self, pool: str) -> Sequence[float]:
         """Seconds to wait before each further round for a pool."""

@@ -16,8 +16,10 @@ def delivery_of(job: Job, elapsed: float, *, outbox: bool) -> Delivery:
     ``outbox``: whether there is one, which keeps what the router was closed before.
     """
     delivery = _ended(job, elapsed)
+    if not outbox or delivery.status == "delivered":
+        return delivery
     closed = job.reason == "closed" or any(run.reason == "closed" for run in job.runs)
-    return dataclasses.replace(delivery, status="kept") if outbox and closed and not delivery.delivered else delivery
+    return dataclasses.replace(delivery, status="kept") if closed else delivery
 
 
 def _ended(job: Job, elapsed: float) -> Delivery:

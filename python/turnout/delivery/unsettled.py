@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from .clock import clock
+from .clock import OnLoop, clock
 from .dead_letters import DeadLetters
 from .jobs import Job
 from .lanes import Lanes
@@ -18,7 +18,9 @@ from .settlement import delivery_of, letters_of
 class Unsettled:
     """The unsettled messages of one deliverer. Of one event loop; not for threads."""
 
-    def __init__(self, counts: Counts, dead_letters: DeadLetters, room: Lanes[Job], outbox: Outbox | None) -> None:
+    def __init__(
+        self, counts: Counts, dead_letters: DeadLetters, room: Lanes[Job], outbox: Outbox | None, on: OnLoop
+    ) -> None:
         """``room``: of which a message in memory holds a place."""
         self.on_end: Callable[[Job], None] | None = None
         """Told of each settled message that may have waited for a time, or for others."""
@@ -28,6 +30,7 @@ class Unsettled:
         self._dead_letters = dead_letters
         self._room = room
         self._outbox = outbox
+        self._on = on
         self._jobs: dict[int, Job] = {}
         self._on_disk = 0
         self._joining: list[asyncio.Future[None]] = []
@@ -59,7 +62,7 @@ class Unsettled:
         """A message that was on disk only is in memory."""
         self._on_disk -= 1
         self._jobs[job.number] = job
-        job.started = asyncio.get_running_loop().time() - max(0.0, clock.now() - job.accepted)
+        job.started = self._on.loop.time() - max(0.0, clock.now() - job.accepted)
 
     def vanished(self) -> None:
         """A message that was on disk only is not there any more: it counts as lost."""
@@ -88,7 +91,7 @@ class Unsettled:
         """Accounts for a message whose delivery has ended, once; says how it ended."""
         if job.delivery is not None:  # given up at close, while an attempt went on
             return job.delivery
-        now = asyncio.get_running_loop().time()
+        now = self._on.loop.time()
         delivery = job.delivery = delivery_of(job, now - job.started, outbox=self._outbox is not None)
         letters = letters_of(job, delivery) if delivery.status != "delivered" or delivery.branches else []
         del self._jobs[job.number]
@@ -111,7 +114,7 @@ class Unsettled:
         job.runs = ()  # runs know their job: a cycle, which the garbage collector would have to find
         if self.on_settled is not None:
             self.on_settled(delivery)
-        if not self._jobs:
+        if self._joining:
             self._joined()
         return delivery
 

@@ -6,11 +6,10 @@ it. Whoever must wake it says so here: the clock, or the end of the message befo
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from .clock import clock
+from .clock import OnLoop, clock
 from .jobs import Job, Run
 from .lanes import Lanes
 from .ordering import Sequences
@@ -34,6 +33,7 @@ class Waiting:
         outbox: Outbox | None,
         revive: Callable[[int, Job | int], None],
         begin: Callable[[Job], None],
+        on: OnLoop,
     ) -> None:
         """``revive``: brings a message back to memory, where it begins. ``begin``: takes over one that is there."""
         self.settings = settings
@@ -47,6 +47,7 @@ class Waiting:
         self._outbox = outbox
         self._revive = revive
         self._begin = begin
+        self._on = on
 
     def found(self, messages: Iterable[Listed], max_age: float) -> None:
         """Messages of earlier runs are on disk, in order of acceptance."""
@@ -71,7 +72,7 @@ class Waiting:
     def began(self, job: Job) -> bool:
         """Whether the message may begin; else it rests, and is begun anew when it may. Its time to be delivered in
         runs from here."""
-        loop = asyncio.get_running_loop()
+        loop = self._on.loop
         if job.not_before is None and job.ordering is None and job.ends == _NEVER:
             job.due = loop.time()
             job.deadline = job.due + self.settings.timeout
