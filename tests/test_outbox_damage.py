@@ -111,3 +111,36 @@ def test_the_log_of_a_killed_process_is_sound(tmp_path: Path) -> None:
         assert file.damage is None
         assert file.rows(range(1, 1000)).keys() == set(there.values())
         file.close()
+
+
+@pytest.mark.parametrize("frames", range(0, 7, 2))
+@pytest.mark.parametrize("cut", [0, 24, 3000])
+def test_a_transaction_that_a_kill_cut_short_is_no_damage_and_is_not_read(
+    tmp_path: Path, frames: int, cut: int
+) -> None:
+    path, live = tmp_path / "o.db", OutboxFile(tmp_path / "live.db")
+    there = range(1, 40)
+    for first in there[::13]:
+        batch = Batch()
+        batch.added += [row_of(seq, b"x" * 500, accepted=FAR) for seq in range(first, first + 13)]
+        live.write(batch)
+    for suffix in ("", "-wal", "-shm"):
+        shutil.copy(f"{live.path}{suffix}", f"{path}{suffix}")
+    # Pages are split and filled anew, so half of this transaction would cost messages of those before.
+    batch = Batch()
+    batch.added += [row_of(seq, b"x" * 1500, accepted=FAR) for seq in range(100, 120)]
+    batch.ended += [(seq,) for seq in there[::2]]
+    live.write(batch)
+    log = Path(f"{path}-wal")
+    end = log.stat().st_size + frames * (24 + 4096)
+    raw = Path(f"{live.path}-wal").read_bytes()
+    live.close()
+    assert raw.startswith(log.read_bytes())
+    assert len(raw) > end + 24 + 4096
+    written, torn = raw[:end], raw[end : end + 24 + 4096]
+    # Of the frame after them, its head and a part of its page are written; the rest is of before.
+    log.write_bytes(written + (torn[:cut] + bytes(24 + 4096 - cut) if cut else b""))
+    file = OutboxFile(path)
+    assert file.damage is None
+    assert file.rows(range(200)).keys() == set(there)
+    file.close()

@@ -5,8 +5,10 @@ Format", 4.1-4.2). So one bad frame makes all that follow unreadable to SQLite. 
 frame has the checksum that the next goes on from, so what is lost is the bad frame's page alone, and not even that if a
 later frame has the page anew. What was cut off is noticed by the ``-shm`` file, which says how many frames there were.
 
-A power loss in the middle of a transaction may leave a last frame that looks damaged; it is taken for damage, and what
-comes of that is a new file with the same messages. Checking costs about 0.1 ms a page, after a crash only.
+A transaction counts from its last frame on, which says so. What stands after the last of these belongs to one that a
+crash cut short: it was not committed, is no damage, and must not be read, for half of a transaction is worse than none.
+That the last transaction lost its last frame to damage is known by ``-shm`` alone; without one it counts as cut short.
+Checking costs about 0.1 ms a page, after a crash only.
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ def read_log(path: Path) -> Log:
     found = _sound_frames(frames, None if not sound else (salts[0], salts[1]), (first, second), order)
     if salt is not None and sound and raw[16:24] != salt:  # it was begun anew just then, and has no transaction yet
         expected = in_file = 0
+    found = found[: max(expected, _committed(found))]
     cut = max(0, expected - len(found))
     unsaved = max(0, expected - max(len(found), in_file))
     pages: dict[int, bytes] = {}
@@ -129,6 +132,12 @@ def _sound_frames(
         if (one, two) == salts:
             end = len(found)
     return found[:end]
+
+
+def _committed(frames: list[bytes | None]) -> int:
+    """How many frames there are up to the last that ends a transaction: it says how large the file is then."""
+    ends = (place for place, frame in enumerate(frames, 1) if frame is not None and any(frame[4:8]))
+    return max(ends, default=0)
 
 
 def _checksum(data: bytes, seed: tuple[int, int], order: str) -> tuple[int, int]:
