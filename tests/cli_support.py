@@ -91,7 +91,8 @@ def ledger(stdout: str) -> dict[str, int]:
     """The numbers of the ledger's line."""
     pattern = (
         r"Ledger: (?P<accepted>[\d,]+) accepted = (?P<delivered>[\d,]+) delivered \+ (?P<dead>[\d,]+) dead-lettered"
-        r" \+ (?P<expired>[\d,]+) expired \+ (?P<waiting>[\d,]+) waiting; lost = (?P<lost>-?[\d,]+)"
+        r" \+ (?P<expired>[\d,]+) expired(?: \+ [\d,]+ kept for the next start)?"
+        r" \+ (?P<waiting>[\d,]+) waiting; lost = (?P<lost>-?[\d,]+)"
     )
     found = re.search(pattern, stdout)
     assert found, stdout

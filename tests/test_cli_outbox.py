@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from cli_support import CONFIG, files, ledger, ndjson, process, row, run
+from servers import webhook_receiver
 from turnout import Router
 from turnout.delivery import DeadLetter
+from turnout.testing import account, read_log
 
 BAD = {"channel": "sms", "bad": True}
 
@@ -100,6 +102,49 @@ def test_a_signal_ends_the_settling_of_what_was_left_over_which_is_kept_again(tm
         running.send_signal(signal.SIGTERM)
         out, err = running.communicate(timeout=30)
     assert (running.returncode, "1 kept for the next start" in out) == (1, True), err
+
+
+@pytest.mark.parametrize(("drain", "keeps"), [("30", False), ("0", True)])
+def test_a_signal_under_flow_loses_nothing_and_what_is_kept_goes_on_at_the_next_start(
+    tmp_path: Path, drain: str, keeps: bool
+) -> None:
+    pytest.importorskip("aiohttp")
+    receiver = webhook_receiver(tmp_path / "receiver")
+    slow = tmp_path / "slow"
+    slow.write_text(json.dumps([{"delay": 0.05, "count": 400}]))
+    receiver.command = [*receiver.command, "--script", str(slow)]
+    receiver.start()
+    try:
+        hook = f'url: "http://127.0.0.1:{receiver.port}/", options: {{allow: [127.0.0.0/8]}}'
+        (tmp_path / "router.yaml").write_text(
+            f"message_router:\n  default: d\n  destinations: {{d: {{{hook}}}}}\n  pools: {{d: {{destinations: [d]}}}}\n"
+            f"  outbox: {{path: {tmp_path / 'outbox.db'}}}\n"
+        )
+        config, names = str(tmp_path / "router.yaml"), [f"m-{number}" for number in range(5_000)]
+        messages = ndjson(tmp_path, [{"id": name} for name in names])
+        command = ["run", config, "-q", "--input", messages, "--concurrency", "20", "--drain", drain]
+        with process(*command) as running:
+            until = time.monotonic() + 30
+            while len(read_log(tmp_path / "receiver" / "log")) < 50:
+                assert time.monotonic() < until
+                assert running.poll() is None
+                time.sleep(0.01)
+            running.send_signal(signal.SIGTERM)
+            out, err = running.communicate(timeout=60)
+        assert running.returncode == keeps, err
+        assert ("kept for the next start" in out) == keeps
+        first = ledger(out)
+        assert (first["lost"], first["dead"]) == (0, 0)
+        code, out, err = run("run", config, input="")
+        assert code == 0, err
+        assert ledger(out)["delivered"] == first["accepted"] - first["delivered"]
+        # What was accepted is known by its number alone: the file is read in order.
+        found = account(names[: first["accepted"]], read_log(tmp_path / "receiver" / "log"))
+        assert (found.lost, found.unknown, 50 <= found.sent < 5_000) == (set(), set(), True)
+        if not keeps:
+            assert not found.twice
+    finally:
+        receiver.kill()
 
 
 def test_a_full_store_of_dead_letters_ends_the_run_in_words(tmp_path: Path) -> None:
