@@ -44,6 +44,7 @@ from .requests import Requests
 from .revival import Revival
 from .runners import Decide, Runners
 from .settings import DeliverySettings
+from .together import Place, Together
 from .unsettled import Unsettled
 from .waiting import Waiting
 
@@ -195,24 +196,24 @@ class Deliverer:
         If the calling task is cancelled, what was accepted and has not begun becomes a dead letter (``cancelled``).
         """
         answers, jobs, repeats = self._read_many(messages)
-        loop = asyncio.get_running_loop()
-        ended: dict[int, asyncio.Future[Delivery]] = {place: loop.create_future() for place in jobs}
+        together = Together(answers, len(jobs))
         for place, job in jobs.items():
-            job.waiters += (ended[place],)
+            job.waiters = (Place(together, place),)
         again: dict[int, asyncio.Task[Delivery]] = {}
         try:
             for place, error in (await self._enter_many(jobs, self._runners.begin)).items():
-                answers[place] = error
+                together.put(place, error)
             again = {place: asyncio.create_task(self.dispatch(message)) for place, message in repeats}
-            for place, future in {**ended, **again}.items():
-                if answers[place] is None:
-                    try:
-                        answers[place] = await future
-                    except (MessageError, DeliveryError) as error:
-                        answers[place] = error
+            await together.ended()
+            for place, task in again.items():
+                try:
+                    answers[place] = await task
+                except (MessageError, DeliveryError) as error:
+                    answers[place] = error
         except BaseException as error:
-            for waiting in (*ended.values(), *again.values()):
-                waiting.cancel()
+            together.is_over = True
+            for task in again.values():
+                task.cancel()
             for job in jobs.values():
                 self._runners.abandon(job, error)
             raise

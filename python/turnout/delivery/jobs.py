@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .outbox_schema import BranchRow
 from .records import Attempt, Branch, Delivery, Reason, Status
@@ -29,6 +29,16 @@ class Redrive(NamedTuple):
 _NEVER: Final = float("inf")
 _NO_POOLS: Final[frozenset[str]] = frozenset()
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Waiter(Protocol):
+    """Who waits for the end of a message: a future, or what does the same for many messages at once."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, delivery: Delivery, /) -> None:
+        """It has ended; called once, unless :meth:`done`."""
 
 
 class Turn:
@@ -137,7 +147,7 @@ class Job(Turn):
         """The number of that letter in the outbox, which forgets it when the message is on disk; 0 if there is none."""
         self.entering: tuple[asyncio.Future[None], ...] | None = ()
         """Those who brought a message of the same id while this one was being accepted; None once it is."""
-        self.waiters: tuple[asyncio.Future[Delivery], ...] = ()
+        self.waiters: tuple[Waiter, ...] = ()
         """Those who brought a message of the same id meanwhile, and wait for its end."""
         self.wanted = False
         """Whether somebody brought it meanwhile who does not wait: nobody's cancellation gives it up."""
