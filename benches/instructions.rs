@@ -10,6 +10,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use turnout::balance::hash::xxh64;
 use turnout::balance::{Choice, PolicyKind};
 use turnout::batch::{self, lines};
 use turnout::cache::Caching;
@@ -28,7 +29,8 @@ const FIRST_MATCH: [&str; 4] = ["five equalities, selective last", "prefix", "ra
 /// No more, for callgrind builds them some fifty times as slowly.
 const RULES: [usize; 3] = [10, 1_000, 10_000];
 const MESSAGES: usize = 64;
-const DESTINATIONS: usize = 10;
+/// `instructions.py` compares the two.
+const DESTINATIONS: [usize; 2] = [10, 1_000];
 const NOW: u64 = 1_000_000_000;
 
 /// What callgrind counts, found by its name in the table of symbols; hence neither inlined nor generic.
@@ -115,8 +117,8 @@ fn first_json(count: usize) -> Outcomes {
     Ok(())
 }
 
-fn pool_spec(policy: Choice) -> PoolSpec {
-    let members = (0..DESTINATIONS).map(|n| {
+fn pool_spec(policy: Choice, count: usize) -> PoolSpec {
+    let members = (0..count).map(|n| {
         let mut member = MemberSpec::new(format!("destination-{n}"));
         member.weight = 1 + n as u32 % 3;
         member
@@ -144,7 +146,7 @@ fn resolve(count: usize) -> Outcomes {
         rules: rules.collect(),
         urgent: None,
         default: DefaultRoute::None,
-        pools: vec![pool_spec(Choice::default())],
+        pools: vec![pool_spec(Choice::default(), DESTINATIONS[0])],
         keys: HashMap::new(),
         admin: Vec::new(),
         limits: Limits::default(),
@@ -164,20 +166,21 @@ fn resolve(count: usize) -> Outcomes {
     Ok(())
 }
 
-/// To decide, and to hold and end, by every policy.
-fn pools() -> Outcomes {
-    let steps: Vec<u64> = (0..1_000).map(|n| NOW + n * 1_000).collect();
-    for policy in PolicyKind::ALL.map(Choice::Fixed).into_iter().chain([Choice::Auto { keyed: false }]) {
+/// To decide, and to hold and end, by every policy; by key where the policy goes by keys.
+fn pools(count: usize) -> Outcomes {
+    let steps: Vec<(u64, u64)> = (0..1_000).map(|n| (NOW + n * 1_000, xxh64(&n.to_le_bytes()))).collect();
+    let auto = [(Choice::Auto { keyed: false }, "auto"), (Choice::Auto { keyed: true }, "auto by key")];
+    for (policy, name) in PolicyKind::ALL.map(|kind| (Choice::Fixed(kind), kind.as_str())).into_iter().chain(auto) {
         let registry = Registry::new();
-        let pool = Arc::new(Pool::build(pool_spec(policy), &registry, 1, NOW)?);
+        let pool = Arc::new(Pool::build(pool_spec(policy, count), &registry, 1, NOW)?);
         registry.publish([&pool]);
-        let request = Request::default();
+        let request = |key: u64| Request { key: Some(key).filter(|_| policy.uses_key()), ..Request::default() };
         let mut random = fastrand::Rng::with_seed(7);
-        case(&format!("Pool::select, {policy}"), &steps, |&now| {
-            black_box(pool.select(&request, now, &mut random).ok());
+        case(&format!("Pool::select, {name}, {count} destinations"), &steps, |&(now, key)| {
+            black_box(pool.select(&request(key), now, &mut random).ok());
         });
-        case(&format!("Pool::acquire and success, {policy}"), &steps, |&now| {
-            if let Ok(lease) = pool.acquire(&request, now, &mut random) {
+        case(&format!("Pool::acquire and success, {name}, {count} destinations"), &steps, |&(now, key)| {
+            if let Ok(lease) = pool.acquire(&request(key), now, &mut random) {
                 black_box(lease.finish(Outcome::Success, now + 500));
             }
         });
@@ -196,5 +199,5 @@ fn main() -> Outcomes {
     first_json(10_000)?;
     resolve(10)?;
     resolve(10_000)?;
-    pools()
+    DESTINATIONS.into_iter().try_for_each(pools)
 }

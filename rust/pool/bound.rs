@@ -81,7 +81,7 @@ impl Bound {
     }
 
     /// What the member holds.
-    #[cfg(test)]
+    #[cfg(all(test, not(feature = "model")))]
     pub(crate) fn held(&self, member: usize) -> u32 {
         self.members[member].1.load(Ordering::Relaxed)
     }

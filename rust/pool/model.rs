@@ -99,3 +99,84 @@ fn a_cap_of_one_is_never_exceeded_and_nothing_stays_held() {
         assert_eq!(shared.in_flight(), 0);
     });
 }
+
+/// A pool of one destination on probation, and the lease of its trial.
+fn trial() -> (std::sync::Arc<Pool>, Arc<Lease>) {
+    let spec = PoolSpec {
+        id: "p".into(),
+        policy: Choice::default(),
+        bounded_load: None,
+        dynamic_adjustment: false,
+        members: vec![MemberSpec { max_in_flight: Some(1), ..MemberSpec::new("a") }],
+        // Nothing counts outcomes by time, so that the model is of the lease, the count and the breaker alone.
+        failover: FailoverSpec { failure_percent: 0, outlier_stdev_milli: 0, ..FailoverSpec::default() },
+    };
+    let pool = std::sync::Arc::new(Pool::build(spec, &Registry::new(), 1, SECOND).unwrap());
+    pool.registry().publish([&pool]);
+    let destination = pool.members()[0].destination();
+    assert!(destination.breaker().eject(SECOND, SECOND, pool.failover(), 7).is_some());
+    let lease = acquire(&pool).unwrap();
+    assert!(lease.pick().probe);
+    (pool, Arc::new(lease))
+}
+
+fn acquire(pool: &std::sync::Arc<Pool>) -> Result<Lease, NoDestination> {
+    pool.acquire(&Request { pinned: Some("a"), ..Request::default() }, LATER, &mut fastrand::Rng::with_seed(1))
+}
+
+/// What ended, and what is held and permitted after it: nothing, and one trial.
+fn assert_over(pool: &std::sync::Arc<Pool>, outcomes: [u64; 3]) {
+    let view = pool.members()[0].destination().view(LATER);
+    assert_eq!([view.successes, view.overloaded, view.cancelled], outcomes);
+    assert_eq!(view.in_flight, 0);
+    let next = acquire(pool).unwrap();
+    assert!(next.pick().probe, "the permit is free");
+    assert!(acquire(pool).is_err(), "and there is but one");
+}
+
+#[test]
+fn of_two_that_end_a_lease_one_does() {
+    loom::model(|| {
+        let (pool, lease) = trial();
+        let other = Arc::clone(&lease);
+        let theirs = thread::spawn(move || other.finish(Outcome::Cancelled, LATER));
+        let mine = lease.finish(Outcome::Success, LATER);
+        let theirs = theirs.join().unwrap();
+        assert!(mine ^ theirs);
+        drop(lease);
+        assert_over(&pool, [u64::from(mine), 0, u64::from(theirs)]);
+    });
+}
+
+#[test]
+fn a_lease_dropped_while_it_succeeds_has_succeeded() {
+    loom::model(|| {
+        let (pool, lease) = trial();
+        let other = Arc::clone(&lease);
+        let theirs = thread::spawn(move || drop(other));
+        assert!(lease.finish(Outcome::Success, LATER));
+        drop(lease);
+        theirs.join().unwrap();
+        assert_over(&pool, [1, 0, 0]);
+    });
+}
+
+#[test]
+fn who_ends_a_lease_too_late_does_not_take_the_permit_of_the_next() {
+    loom::model(|| {
+        let (pool, lease) = trial();
+        let (other, place) = (Arc::clone(&lease), std::sync::Arc::clone(&pool));
+        let next = thread::spawn(move || {
+            let ended = other.finish(Outcome::Cancelled, LATER);
+            // At the same time the next permit is the very same number; it is theirs alone all the same.
+            (ended, acquire(&place).ok())
+        });
+        let mine = lease.finish(Outcome::Cancelled, LATER);
+        let (theirs, held) = next.join().unwrap();
+        assert!(mine ^ theirs);
+        let held = held.or_else(|| acquire(&pool).ok());
+        assert!(held.as_ref().is_some_and(|lease| lease.pick().probe));
+        assert!(acquire(&pool).is_err(), "its trial is under way");
+        assert_eq!(pool.members()[0].destination().in_flight(), 1);
+    });
+}
