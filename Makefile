@@ -46,7 +46,7 @@ target/kafka/fetched: tests/kafka/pom.xml
 		-DoutputDirectory=$(CURDIR)/target/kafka
 	touch $@
 
-## torture: nothing accepted is lost in 1,000 kills of a process with an outbox; 300 damaged files and logs
+## torture: nothing accepted is lost in 1,000 kills of a process with an outbox, by the logs of others; 300 damaged files and logs
 torture: .venv/built
 	TURNOUT_KILLS=1000 TURNOUT_DAMAGES=400 $(BIN)/pytest -q tests/test_outbox_kills.py tests/test_outbox_damage.py
 

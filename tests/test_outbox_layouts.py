@@ -10,57 +10,17 @@ import random
 import sqlite3
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import pytest
 
 from fake_core import FakeCore, answer, failing
-from outbox_support import row_of, sent_by, with_outbox
+from outbox_support import layout_1, row_of, sent_by, with_outbox
 from turnout.delivery.outbox_codec import decode_letter, encode, encode_letter
 from turnout.delivery.outbox_file import Batch, OutboxFile
-from turnout.delivery.outbox_schema import APPLICATION, LAYOUT
+from turnout.delivery.outbox_schema import LAYOUT
 from turnout.delivery.records import DeadLetter
 from turnout.errors import ConfigError
-
-LAYOUT_1 = """
-CREATE TABLE message(seq INTEGER PRIMARY KEY, id TEXT NOT NULL, priority INTEGER NOT NULL, accepted REAL NOT NULL,
-                     expires REAL, body BLOB NOT NULL, crc INTEGER NOT NULL, tried INTEGER NOT NULL DEFAULT 0,
-                     mark INTEGER NOT NULL);
-CREATE INDEX message_id ON message(id, mark);
-CREATE TABLE took(seq INTEGER NOT NULL, pool TEXT NOT NULL, PRIMARY KEY(seq, pool)) WITHOUT ROWID;
-CREATE TABLE dead(number INTEGER PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE known(number INTEGER PRIMARY KEY, id TEXT NOT NULL, at REAL NOT NULL);
-"""
-LETTER = {
-    "id": "d", "status": "dead_lettered", "reason": "rejected", "detail": "400", "rule": None, "stage": None,
-    "pool": "p", "attempts": [{"number": 1, "destination": "a", "gone_by": 3}], "branches": [], "partial": False,
-    "priority": 4, "at": 5.0, "elapsed": 1.0, "of_a_later_release": [1],
-}  # fmt: skip
-"""As another release may have written it: with a field that is not known here, and of the attempt most are missing."""
-
-
-def layout_1(path: Path, messages: int = 3) -> None:
-    """A file as the first layout's own statements made it: message 2 has been tried twice, message 3 has pool p."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        db.execute("PRAGMA journal_mode=WAL")
-        db.executescript(LAYOUT_1)
-        db.execute(f"PRAGMA application_id={APPLICATION}")
-        db.execute("PRAGMA user_version=1")
-        insert = (
-            "INSERT INTO message(seq, id, priority, accepted, expires, body, crc, tried, mark) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        )
-        for seq in range(1, messages + 1):
-            body, accepted = encode({"id": f"m{seq}", "n": seq}), 4e9
-            crc = zlib.crc32(body, zlib.crc32(f"{seq} m{seq} 4 {accepted!r} None".encode()))
-            tried, mark = 2 * (seq == 2), zlib.crc32(f"{seq} m{seq}".encode())
-            db.execute(insert, (seq, f"m{seq}", 4, accepted, None, body, crc, tried, mark))
-        db.execute("INSERT INTO took VALUES (3, 'p')")
-        letter = json.dumps({**LETTER, "message": "ansiaWQiOiJkIn0="}).encode()  # j{"id":"d"} in base64
-        db.execute("INSERT INTO dead VALUES (1, ?, ?)", (letter, zlib.crc32(letter)))
-        db.execute("INSERT INTO known VALUES (1, 'k', 4e9)")
 
 
 async def test_a_file_of_layout_1_is_upgraded_and_delivered(tmp_path: Path) -> None:
