@@ -126,7 +126,7 @@ class Outbox:
         writer, self._writer = self._writer, None
         if writer is None:
             return
-        with writer.changed:
+        with writer.lock:
             writer.batch.runs[self.run] = True
         self._unwritten = await asyncio.to_thread(writer.close)
         self._file = None
@@ -230,7 +230,7 @@ class Outbox:
         try:
             if writer is None:
                 raise DeliveryError("closed", "the outbox is closed")
-            with writer.changed:
+            with writer.lock:
                 writer.batch.added.extend(rows)
                 for job in jobs:
                     if job.letter:
@@ -238,7 +238,7 @@ class Outbox:
                 for branch in branches:
                     writer.batch.branches[branch.seq, branch.pool] = branch
                 writer.adding.append(written)
-                writer.changed.notify()
+                writer.changed()
             await written
         except DeliveryError:
             for job in jobs:
@@ -272,10 +272,10 @@ class Outbox:
             return
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         row = self._branch(run, begun=1)
-        with writer.changed:
+        with writer.lock:
             writer.batch.branches[row.seq, row.pool] = row
             writer.noting.append(written)
-            writer.changed.notify()
+            writer.changed()
         try:
             await written
         except DeliveryError as error:
@@ -292,7 +292,7 @@ class Outbox:
         )  # fmt: skip
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         job.noted = job.noted or bool(job.past)
-        with writer.changed:
+        with writer.lock:
             writer.batch.moved.append((job.not_before, job.round, crc, job.seq))
             for pool, past in job.past.items():
                 known = job.known[pool]
@@ -300,7 +300,7 @@ class Outbox:
                 row = known._replace(seq=job.seq, run=self.run, earlier=earlier, record=encode_branch(past))
                 writer.batch.branches[job.seq, pool] = row
             writer.noting.append(written)
-            writer.changed.notify()
+            writer.changed()
         try:
             await written
         except DeliveryError as error:
@@ -330,26 +330,28 @@ class Outbox:
         writer = self._writer
         if writer is None:  # an attempt that went on after the close; the next start knows it was under way
             return
-        with writer.changed:
+        with writer.lock:
             if branch is not None:
                 writer.batch.branches[branch.seq, branch.pool] = branch
             if ended is not None:
                 writer.batch.ended.append((ended,))
                 writer.batch.unnoted.append((ended,))
-            writer.changed.notify()
+            writer.changed()
 
     def end(self, job: Job, *, delivered: bool, letters: Iterable[DeadLetter]) -> list[int]:
         """The message is settled; the numbers of its dead letters."""
         self._forget(job)
         self.let_go(job)
-        kept = [(self._next_letter + place, encode_letter(letter)) for place, letter in enumerate(letters)]
-        self._next_letter += len(kept)
+        kept: list[tuple[int, bytes]] = []
+        for letter in letters:
+            kept.append((self._next_letter, encode_letter(letter)))
+            self._next_letter += 1
         remembers = delivered and self.settings.window > 0
         number, forgotten = self._known.add(job.id, self.settings) if remembers else (0, 0)
         writer = self._writer
         if writer is None:
             return [number for number, _ in kept]
-        with writer.changed:
+        with writer.lock:
             batch = writer.batch
             batch.ended.append((job.seq,))
             if job.noted:
@@ -358,7 +360,7 @@ class Outbox:
             if remembers:
                 batch.known.append((number, job.id, clock.now()))
             batch.forgotten = max(batch.forgotten, forgotten)
-            writer.changed.notify()
+            writer.changed()
         return [number for number, _ in kept]
 
     def taken(self, numbers: Iterable[int]) -> None:
@@ -367,9 +369,9 @@ class Outbox:
         if writer is None:
             self._unwritten.taken.extend((number,) for number in numbers)
             return
-        with writer.changed:
+        with writer.lock:
             writer.batch.taken.extend((number,) for number in numbers)
-            writer.changed.notify()
+            writer.changed()
 
     async def answered(self, numbers: Iterable[int]) -> None:
         """Requests of other processes were done, and all that belongs to them; returns when that is on disk, or the
@@ -379,10 +381,10 @@ class Outbox:
             self._unwritten.answered.extend((number,) for number in numbers)
             return
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        with writer.changed:
+        with writer.lock:
             writer.batch.answered.extend((number,) for number in numbers)
             writer.noting.append(written)
-            writer.changed.notify()
+            writer.changed()
         with contextlib.suppress(DeliveryError):
             await written
 

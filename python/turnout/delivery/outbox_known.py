@@ -5,6 +5,7 @@ They are remembered in steady time while the process lives: a step of the clock 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 
 from .clock import clock
@@ -17,7 +18,8 @@ class Known:
     def __init__(self, found: Iterable[tuple[int, str, float]] = ()) -> None:
         """``found``: number, id and time of delivery (Unix seconds) of those that are on disk, in their order."""
         now, steady = clock.now(), clock.steady()
-        self._ids = {name: (number, steady - max(0.0, now - at)) for number, name, at in found}
+        # A plain dict would be searched for its first item past all those that were taken out before it.
+        self._ids = OrderedDict((name, (number, steady - max(0.0, now - at))) for number, name, at in found)
         self._next = max([number for number, _ in self._ids.values()], default=0) + 1
 
     def has(self, name: str, window: float) -> bool:
@@ -34,7 +36,7 @@ class Known:
         self._ids[name] = number, now
         self._next += 1
         while len(self._ids) > settings.max_ids or self._oldest() < now - settings.window:
-            forgotten, _ = self._ids.pop(next(iter(self._ids)))
+            _, (forgotten, _) = self._ids.popitem(last=False)
         return number, forgotten
 
     def _oldest(self) -> float:

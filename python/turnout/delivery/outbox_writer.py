@@ -30,11 +30,14 @@ _Waiter = asyncio.Future[None]
 
 
 class Writer:
-    """Writes to a file until it is closed. Changes are made to :attr:`batch` under :attr:`changed`, then notified."""
+    """Writes to a file until it is closed. Who changes :attr:`batch` does so under :attr:`lock`, and calls
+    :meth:`changed`."""
 
     def __init__(self, file: OutboxFile, batch: Batch) -> None:
         """``batch``: what is to be written first."""
-        self.changed = threading.Condition()
+        self.lock = threading.Lock()
+        self._woken = threading.Condition(self.lock)
+        self._sleeps = False
         self.batch = batch
         self.adding: list[_Waiter] = []
         """Who waits for additions in the batch; refused if it cannot be written."""
@@ -52,18 +55,31 @@ class Writer:
 
     def close(self) -> Batch:
         """Writes what is to be written and closes the file; what could not be written. Blocks."""
-        with self.changed:
+        with self.lock:
             self.closing = True
-            self.changed.notify()
+            self.changed()
         self._thread.join()
         return self.batch
+
+    def changed(self) -> None:
+        """Wakes the thread if it sleeps; called under the lock, after a change."""
+        if self._sleeps:
+            self._sleeps = False
+            self._woken.notify()
+
+    def _sleep(self, seconds: float) -> None:
+        """Waits for a change, under the lock, for at most so long."""
+        self._sleeps = True
+        self._woken.wait(seconds)
+        self._sleeps = False
 
     def _run(self) -> None:
         """Ends when closing, with nothing left or no way to write it."""
         file, logged = self._file, ""
         while True:
-            with self.changed:
-                self.changed.wait_for(lambda: self.batch or self.noting or self.closing, _LOOK)
+            with self.lock:
+                if not (self.batch or self.noting or self.closing):
+                    self._sleep(_LOOK)
                 batch, self.batch = self.batch, Batch()
                 adding, self.adding = self.adding, []
                 noting, self.noting = self.noting, []
@@ -82,10 +98,10 @@ class Writer:
             if problem != logged:
                 _log.error("outbox %s: ends of messages cannot be written, and wait in memory: %s", file.path, problem)
                 logged = problem
-            with self.changed:
+            with self.lock:
                 self.batch.put_back(batch)
                 if not closing:
-                    self.changed.wait(_AGAIN)
+                    self._sleep(_AGAIN)
             if closing:
                 _log.error("outbox %s: closed with ends unwritten; those messages will be sent again", file.path)
                 break
