@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from outbox_points import FRESH, POINTS, Countdown, end_at_size, sizes
+from outbox_points import FRESH, LOG_LIMIT, POINTS, Countdown, end_at_size, sizes
 from turnout import Router
 from turnout.delivery import letter_file
 
@@ -141,7 +141,7 @@ class Child:
         db = sqlite3.connect(self._path)
         while sizes(self._path)[1]:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        end_at_size(1 << 16)
+        end_at_size(LOG_LIMIT)
         messages = [{**self._message(0, one), "text": "x" * 20_000} for one in range(10)]
         self.say(point="log", ids=[message["id"] for message in messages])
         await self._bring(router, messages, "pq", many=True)
@@ -151,9 +151,9 @@ class Child:
         limited = False
         for count in range(1_000):
             file, log = sizes(self._path)
-            if not limited and file > 2_500_000:
+            if not limited and file > max(log, 2_500_000):
                 limited = True
-                end_at_size(max(file, log))
+                end_at_size(file)
             message = {"id": f"{self._number}-large-{count}", "n": count, "text": "x" * LARGE}
             await self._bring(router, [{**message, "not_before": time.time() + 0.3}], "pq")
 

@@ -121,20 +121,30 @@ def fanout_sent(here: Countdown) -> None:
 
 
 def fanout_noted(here: Countdown) -> None:
-    """The first pool has the message, and that is on disk; the other has not, or it is not written."""
-    names: dict[int, str] = {}
+    """The first pool has the message, and that must be on disk; the other has not yet.
 
-    def took(run: Any) -> None:
+    What was noted before one write began is in that or, if it came too late for its batch, in the next.
+    """
+    names: dict[int, str] = {}
+    before: dict[int, str] = {}
+    took, write = Outbox.took, OutboxFile.write
+
+    def noted(self: Outbox, run: Any) -> None:
+        took(self, run)
         if run.pool == "p" and any(other.status is None for other in run.job.runs):
             names[run.job.seq] = run.job.id
 
-    def noted(batch: Batch) -> list[str]:
-        ended = {seq for (seq,) in batch.ended}
-        return [names[seq] for (seq, pool), row in batch.branches.items()
-                if pool == "p" and row.took and seq in names and seq not in ended]  # fmt: skip
+    def writing(self: OutboxFile, batch: Batch) -> None:
+        due, now = dict(before), dict(names)
+        write(self, batch)
+        here([name for seq, name in due.items() if seq in names])
+        before.clear()
+        before.update(now)
 
-    _noticing("took", took)
-    _after_commit(noted, here)
+    Outbox.took = noted  # type: ignore[method-assign]
+    OutboxFile.write = writing  # type: ignore[method-assign]
+    _noticing("end", lambda job, delivered, letters: names.pop(job.seq, None))
+    _noticing("rest", lambda job: names.pop(job.seq, None))  # which writes all of it anew
 
 
 def sent(here: Countdown) -> None:
@@ -231,6 +241,10 @@ POINTS: Final[dict[str, Callable[[Countdown], None]]] = {
     "redrive_alone_before": lambda here: _before_commit(_added, here),
     "redrive_alone_after": lambda here: _after_commit(_added, here),
 }
+
+
+LOG_LIMIT: Final = 1 << 16
+"""Bytes, where the kernel ends a process in the middle of writing the log."""
 
 
 def end_at_size(limit: int) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from outbox_points import LOG_LIMIT
 from servers import webhook_receiver
 from turnout.testing import accounts, read_log
 
@@ -125,6 +126,9 @@ def test_nothing_accepted_is_lost_when_the_process_is_killed(
         pool: (set(), set(), 0) for pool in POOLS
     }
     assert sum(ends.values()) == KILLS
+    # The limit of size was passed by the log; or by the file, which only a checkpoint writes, and not the log.
+    assert {line["sizes"][1] for line in journal if line.get("end") == "log"} <= {LOG_LIMIT}
+    assert all(file > log for file, log in (line["sizes"] for line in journal if line.get("end") == "checkpoint"))
     assert count > 10 * KILLS
     dead = {pool: {name for one in books.values() for name in one.dead(pool)} for pool in POOLS}
     arrivals = Counter((one.id, one.destination or "") for one in received)
