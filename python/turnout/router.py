@@ -1,19 +1,16 @@
 """The router: decisions in Rust, deliveries in asyncio, one object for both.
 
 ``route``, ``acquire`` and their kin are methods of the Rust class that :class:`Router` extends, so deciding has no
-Python frame in between. What is here: configuration, custom rules, and handing deliveries to
-:class:`~turnout.delivery.Deliverer`.
+Python frame in between. What is here: configuration and operation, and handing custom rules to
+:class:`~turnout.custom_rules.CustomRules` and deliveries to :class:`~turnout.delivery.Deliverer`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import json
 import logging
 import os
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -21,17 +18,18 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
 from . import _core
-from .config import HealthCheckConfig, RouterConfig, extend, load_dict, load_file
+from .config import RouterConfig, extend, load_dict, load_file
 from .config.core import core_spec
-from .config.rules import condition, place
+from .config.rules import check_disabled, located
+from .custom_rules import CustomRule, CustomRules
 from .delivery import NO_TERMS, DeadLetters, Deliverer, Delivery, Ledger, Terms
 from .errors import ConfigError, DeliveryError, MessageError, RuleError, TurnoutError
 from .events import MOST, EventStream, EventStreams
-from .health import Check, Health, HealthCheck, HealthChecks
+from .health import Check, Health, HealthCheck, HealthChecks, checks_of
 from .reports import Event, Explanation, Stats
 from .sources import Bridged, Source, bridge
 from .sources import source as open_source
-from .transports import DEFAULT_THREADS, Function, Target, Transports
+from .transports import DEFAULT_THREADS, Function, Transports, targets_of
 
 _log = logging.getLogger("turnout")
 
@@ -54,9 +52,6 @@ if hasattr(os, "register_at_fork"):
 Time: TypeAlias = datetime | str | float
 """A datetime with a time zone, an RFC 3339 text, or Unix seconds."""
 
-CustomRule: TypeAlias = Callable[[Any], Awaitable[str | None] | str | None]
-"""Takes the message; returns the id of a pool or destination, or None for no opinion. May be ``async``."""
-
 
 class Router(_core.Router):
     """Routes messages by rules to pools of destinations, and delivers them.
@@ -69,8 +64,7 @@ class Router(_core.Router):
     config: RouterConfig
     """The live configuration."""
     _code: dict[str, Any]
-    _custom: dict[str, CustomRule]
-    _custom_failures: dict[str, int]
+    _custom: CustomRules
     _transports: Transports
     _deliverer: Deliverer
     _health: HealthChecks
@@ -100,15 +94,14 @@ class Router(_core.Router):
         try:
             self = super().__new__(cls, core_spec(loaded), seed)
         except RuleError as error:
-            raise _located(loaded, (error, *error.others)) from None
-        _check_disabled(loaded)
+            raise located(loaded, (error, *error.others)) from None
+        check_disabled(loaded)
         self.config = loaded
         self._code = code
-        self._custom = {}
-        self._custom_failures = {}
-        self._transports = Transports(_targets(loaded))
+        self._custom = CustomRules(self._exists)
+        self._transports = Transports(targets_of(loaded))
         self._deliverer = Deliverer(self, loaded, self._transports, decide=self._decide, seed=seed)
-        self._health = HealthChecks(self.set_health, _checks(loaded), seed=seed)
+        self._health = HealthChecks(self.set_health, checks_of(loaded), seed=seed)
         self._events = EventStreams(self._event_log())
         if loaded.state.shared is not None:
             _sharing.add(self)
@@ -148,16 +141,16 @@ class Router(_core.Router):
             loaded = extend(config, self._code) if self._code else config
         else:
             loaded = load_dict(config, code=self._code)
-        _check_disabled(loaded)
+        check_disabled(loaded)
         self._deliverer.check(loaded)
-        checks = self._health.prepare(_checks(loaded))
+        checks = self._health.prepare(checks_of(loaded))
         try:
             generation = self._reload(core_spec(loaded))
         except RuleError as error:
-            raise _located(loaded, (error, *error.others)) from None
+            raise located(loaded, (error, *error.others)) from None
         self.config = loaded
         self._health.replace(checks)
-        self._transports.update(_targets(loaded))
+        self._transports.update(targets_of(loaded))
         self._deliverer.reconfigure(loaded)
         return generation
 
@@ -190,75 +183,29 @@ class Router(_core.Router):
         Raises:
             ConfigError: the name is taken, or the function is not callable.
         """
-        if name in self._custom:
-            raise ConfigError(f"there is a custom rule {name!r} already; give this one another name")
-        if not callable(function):
-            raise ConfigError(f"custom rule {name!r}: {type(function).__name__} is not callable")
-        self._custom = {**self._custom, name: function}
+        self._custom.add(name, function)
 
     @property
     def custom_rule_failures(self) -> Mapping[str, int]:
         """How often each custom rule raised or named what does not exist."""
-        return dict(self._custom_failures)
+        return self._custom.failures
 
     def _custom_rules(self, message: Any) -> tuple[str, str] | None:
         """Called by the core where the stage is reached and nobody can await: name and target, or None."""
-        message = _readable(message)
-        for name, function in self._custom.items():
-            if inspect.iscoroutinefunction(function):
-                raise TurnoutError(
-                    f"custom rule {name!r} is async, and route() cannot await it; use dispatch or accept"
-                )
-            try:
-                target = function(message)
-            except Exception as error:  # noqa: BLE001 - any error of a user's rule is contained and counted
-                self._failed(name, error)
-                continue
-            if inspect.isawaitable(target):
-                _discard(target)
-                raise TurnoutError(
-                    f"custom rule {name!r} returned an awaitable, which route() cannot await; use dispatch or accept"
-                )
-            if self._usable(name, target):
-                return name, str(target)
-        return None
+        return self._custom.ask(message)
 
     async def _decide(self, message: Any) -> _core.Plan:
         """The plan of a message, custom rules included."""
         plan = self._plan(message)
         while plan.resume is not None:
-            found = await self._ask_custom(_readable(message))
+            found = await self._custom.ask_all(message)
             if found is not None:
                 return self._plan_to(message, found[1], found[0])
             plan = self._plan(message, plan.resume)
         return plan
 
-    async def _ask_custom(self, message: Any) -> tuple[str, str] | None:
-        for name, function in self._custom.items():
-            try:
-                target = function(message)
-                if inspect.isawaitable(target):
-                    target = await target
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001 - any error of a user's rule is contained and counted
-                self._failed(name, error)
-                continue
-            if self._usable(name, target):
-                return name, str(target)
-        return None
-
-    def _usable(self, name: str, target: object) -> bool:
-        if target is None:
-            return False
-        if isinstance(target, str) and (target in self.config.pools or target in self.config.destinations):
-            return True
-        self._failed(name, ConfigError(f"routed to {target!r}, which is no pool and no destination"))
-        return False
-
-    def _failed(self, name: str, error: Exception) -> None:
-        self._custom_failures[name] = self._custom_failures.get(name, 0) + 1
-        _log.warning("custom rule %r failed and was passed over: %s: %s", name, type(error).__name__, error)
+    def _exists(self, name: str) -> bool:
+        return name in self.config.pools or name in self.config.destinations
 
     # Delivery
 
@@ -529,55 +476,7 @@ def _code(
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _targets(config: RouterConfig) -> dict[str, Target | None]:
-    """Where each destination's transport sends; None for one that only decides."""
-    found: dict[str, Target | None] = {}
-    for name, one in config.destinations.items():
-        url = one.resolved_url()
-        secret = None if one.secret is None else one.secret.get_secret_value()
-        found[name] = None if url is None else Target(name, url, one.resolved_options(), secret)
-    return found
-
-
-def _checks(config: RouterConfig) -> dict[str, HealthCheckConfig]:
-    """The health checks by destination; none where health is not to count."""
-    if not config.load_balancing.health_checking:
-        return {}
-    found = ((name, destination.health_check) for name, destination in config.destinations.items())
-    return {name: check for name, check in found if check is not None}
-
-
-def _check_disabled(config: RouterConfig) -> None:
-    """Rules that are not enabled never match, but what is wrong with them is said all the same."""
-    errors = _core.rule_errors([condition(rule) for rule in config.rules if not rule.enabled])
-    if errors:
-        raise _located(config, errors)
-
-
-def _located(config: RouterConfig, errors: Iterable[RuleError]) -> ConfigError:
-    """The errors of rules, each at its place in the configuration."""
-    positions = {rule.id: position for position, rule in enumerate(config.rules)}
-    return ConfigError([config.problem(place(error, positions[error.rule]), str(error)) for error in errors])
-
-
 def _terms(not_before: Time | None, expires_at: Time | None, ordering_key: str | None, message_id: str | None) -> Terms:
     if not_before is None and expires_at is None and ordering_key is None and message_id is None:
         return NO_TERMS
     return Terms(not_before, expires_at, ordering_key, message_id)
-
-
-def _readable(message: Any) -> Any:
-    """What a custom rule gets: JSON bytes parsed, anything else as it is."""
-    if not isinstance(message, bytes):
-        return message
-    try:
-        return json.loads(message)
-    except (ValueError, RecursionError) as error:
-        raise MessageError("message", f"is not JSON: {error}") from None
-
-
-def _discard(awaitable: object) -> None:
-    """Closes a coroutine that will not be awaited, so that Python does not warn of it."""
-    close = getattr(awaitable, "close", None)
-    if close is not None:
-        close()

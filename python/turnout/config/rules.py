@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from .._core import rule_errors
-from ..errors import RuleError
+from ..errors import ConfigError, RuleError
 from .source import KeyPath
 from .topology import RuleConfig
+
+if TYPE_CHECKING:
+    from .root import RouterConfig
 
 
 def condition(rule: RuleConfig) -> dict[str, Any]:
@@ -22,6 +25,23 @@ def place(error: RuleError, position: int) -> KeyPath:
     if error.path:
         return (*path, "match", *(int(part) if part.isdigit() else part for part in error.path))
     return path if error.line is None else (*path, "when")
+
+
+def check_disabled(config: RouterConfig) -> None:
+    """Rules that are not enabled never match, but what is wrong with them is said all the same.
+
+    Raises:
+        ConfigError: with every problem, at its place.
+    """
+    errors = rule_errors([condition(rule) for rule in config.rules if not rule.enabled])
+    if errors:
+        raise located(config, errors)
+
+
+def located(config: RouterConfig, errors: Iterable[RuleError]) -> ConfigError:
+    """The errors of rules, each at its place in the configuration."""
+    positions = {rule.id: position for position, rule in enumerate(config.rules)}
+    return ConfigError([config.problem(place(error, positions[error.rule]), str(error)) for error in errors])
 
 
 def condition_problems(config: object) -> list[tuple[KeyPath, str]]:

@@ -9,8 +9,8 @@ What is found here is the *health* axis of a destination. Whether its deliveries
 
 from __future__ import annotations
 
-from .checks import HealthChecks
+from .checks import HealthChecks, checks_of
 from .probes import Check
 from .verdict import Health, HealthCheck
 
-__all__ = ["Check", "Health", "HealthCheck", "HealthChecks"]
+__all__ = ["Check", "Health", "HealthCheck", "HealthChecks", "checks_of"]

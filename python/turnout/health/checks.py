@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
-from ..config import HealthCheckConfig
+from ..config import HealthCheckConfig, RouterConfig
 from ..errors import ConfigError, Problem
 from .probes import Check, CheckError, Http, Probe, callable_probe, http_probe, tcp_probe
 from .verdict import Health, HealthCheck, Verdict
@@ -26,6 +26,14 @@ JITTER: Final = 0.1
 """An interval is up to this share shorter or longer, so that checks do not come in step."""
 GRACE: Final = 1.0
 """Seconds that checks under way are given to heed their cancellation when checking stops."""
+
+
+def checks_of(config: RouterConfig) -> dict[str, HealthCheckConfig]:
+    """The health checks of a configuration by destination; none where health is not to count."""
+    if not config.load_balancing.health_checking:
+        return {}
+    found = ((name, destination.health_check) for name, destination in config.destinations.items())
+    return {name: check for name, check in found if check is not None}
 
 
 @dataclass

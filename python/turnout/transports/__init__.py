@@ -11,7 +11,7 @@ import functools
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel
 
@@ -22,6 +22,9 @@ from .batching import Batches
 from .callable import DEFAULT_THREADS, CallableTransport, Function, Registered
 from .lifetime import Slot, Slots
 from .spool import SpoolTransport
+
+if TYPE_CHECKING:
+    from ..config import RouterConfig
 
 __all__ = [
     "DEFAULT_THREADS",
@@ -35,7 +38,18 @@ __all__ = [
     "Transport",
     "Transports",
     "register",
+    "targets_of",
 ]
+
+
+def targets_of(config: RouterConfig) -> dict[str, Target | None]:
+    """Where each destination's transport sends; None for one that only decides."""
+    found: dict[str, Target | None] = {}
+    for name, one in config.destinations.items():
+        url = one.resolved_url()
+        secret = None if one.secret is None else one.secret.get_secret_value()
+        found[name] = None if url is None else Target(name, url, one.resolved_options(), secret)
+    return found
 
 
 class Transports:
