@@ -137,3 +137,47 @@ async def test_the_router_has_them() -> None:
         assert [one.value for one in answers if isinstance(one, Delivery)] == [1, 2]
         assert len(await router.accept_many([{"n": 3}])) == 1
         await router.join()
+
+
+async def test_messages_that_need_not_wait_are_settled_by_few_tasks() -> None:
+    core, most = FakeCore(), 0
+
+    async def work(message: Any, destination: str) -> None:
+        nonlocal most
+        most = max(most, len(asyncio.all_tasks()))
+
+    deliveries = deliverer(core, work, concurrency=1_000, max_waiting=1_000)
+    await deliveries.accept_many([{"n": number} for number in range(200)])
+    await deliveries.join()
+    assert deliveries.ledger.delivered == 200
+    assert most < 100  # a few; more only where the machine is so busy that each has its turn of the loop
+    assert_settled(deliveries, core)
+
+
+async def test_messages_that_wait_have_as_many_tasks_as_there_are_places() -> None:
+    core, going = FakeCore(), asyncio.Event()
+    waiting = 0
+
+    async def work(message: Any, destination: str) -> None:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 40:
+            going.set()
+        await going.wait()
+
+    deliveries = deliverer(core, work, concurrency=40, max_waiting=1_000)
+    await deliveries.accept_many([{"n": number} for number in range(100)])
+    await deliveries.join()
+    assert deliveries.ledger.delivered == 100
+    assert_settled(deliveries, core)
+
+
+async def test_a_runner_that_is_cancelled_before_it_begins_leaves_its_place_to_others() -> None:
+    core = FakeCore()
+    deliveries = deliverer(core, answer, concurrency=8, max_waiting=1_000)
+    await deliveries.accept_many([{"n": number} for number in range(100)])
+    for task in list(deliveries._runners.tasks):
+        task.cancel()
+    await deliveries.join()
+    assert deliveries.ledger.delivered == 100
+    assert_settled(deliveries, core)

@@ -202,7 +202,8 @@ class Acceptance:
             self._accept(job)
             accepted(job)
             waiting, job.entering = job.entering, None
-            _tell(waiting, None)
+            if waiting:
+                _tell(waiting, None)
 
     async def _with_room(self, jobs: dict[int, Job]) -> dict[int, Job]:
         """The first of the messages, as many as there is room for, which they have then; at least one."""

@@ -107,7 +107,15 @@ class Attempts:
                 return
             number = run.earlier + run.tried + 1
             while (lease := await self._hold(run, number, loop)) is not None:
-                made = await self._attempt(run, lease, number)
+                if run.job.resumed and self.journal is not None:
+                    await self.journal.begin(run)
+                settings = self._settings
+                made: tuple[Made, ...]
+                if settings.hedge_share and settings.failover and run.job.ordering is None:
+                    made = await self._hedging.attempt(run, lease, number, settings)
+                else:
+                    limit = settings.attempt_timeout
+                    made = (await self.sender.send(run.job, lease, number, run.attempts.append, limit=limit),)
                 if self._ends(run, made):
                     return
                 number += len(made)
@@ -156,15 +164,6 @@ class Attempts:
                 return None
             waited = True
         return None
-
-    async def _attempt(self, run: Run, lease: Lease, number: int) -> tuple[Made, ...]:
-        """One attempt; two where a hedge began beside it. All have ended."""
-        settings = self._settings
-        if run.job.resumed and self.journal is not None:
-            await self.journal.begin(run)
-        if settings.hedge_share and settings.failover and run.job.ordering is None:
-            return await self._hedging.attempt(run, lease, number, settings)
-        return (await self.sender.send(run.job, lease, number, run.attempts.append, limit=settings.attempt_timeout),)
 
     def _ends(self, run: Run, made: tuple[Made, ...]) -> bool:
         """Whether the run ended with these attempts."""

@@ -49,6 +49,11 @@ class Lanes(Generic[Queued]):
         """Places that nobody has."""
         return self._free
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether anybody waits for a place, or did a moment ago."""
+        return bool(self._heap)
+
     def resize(self, size: int) -> None:
         """Changes the number of places. Where it shrinks, those taken beyond it run out as they are released."""
         self._free += size - self._size

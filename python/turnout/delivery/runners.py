@@ -34,6 +34,9 @@ Decide = Callable[[Any], Coroutine[Any, Any, "Plan"]]
 _SLICE: Final = 0.001
 """Seconds a runner settles messages without letting others use the event loop."""
 
+_AT_ONCE: Final = 2
+"""Runners that one which begins starts."""
+
 _REASONS: Final[dict[type[Exception], Reason]] = {
     NoRouteError: "no_route", MessageError: "unreadable", AccessDeniedError: "access_denied",
 }  # fmt: skip
@@ -63,6 +66,10 @@ class Runners:
         """What runners run in. They go on from message to message, so it is that of the start and not of a message."""
         self.tasks: set[asyncio.Task[None]] = set()
         """The runners there are."""
+        self._places = 0
+        """Places that were taken for runners that there are not yet: only while some have not begun."""
+        self._unbegun: set[Turn] = set()
+        """The turns of runners that have not begun."""
         self._core = core
         self._turns = turns
         self._attempts = attempts
@@ -74,20 +81,44 @@ class Runners:
         """Set by the deliverer: where messages wait that may not begin yet."""
 
     def start_one(self) -> None:
-        """Starts a task that owns the place it was started for; see :meth:`Lanes.queue`."""
+        """Sees to it that a task owns the place it was started for; see :meth:`Lanes.queue`.
+
+        Each runner that begins starts two more, as long as anybody waits. So messages that need not wait are settled by
+        few, one after another, and those that do have as many as there are places after a few rounds of the loop.
+        """
+        self._places += 1
+        if not self._unbegun:
+            self._start_some()
+
+    def _start_some(self) -> None:
+        """Starts up to two runners, and gives back all places if nobody waits for one."""
+        started = 0
+        while self._places and (started < _AT_ONCE or not self._turns.is_waited_for):
+            self._places -= 1
+            if self._turns.is_waited_for:
+                self._start()
+                started += 1
+            else:
+                self._turns.release()
+
+    def _start(self) -> None:
         turn = Turn(0, 0)
         turn.held = True
         task = asyncio.get_running_loop().create_task(self._run(turn), context=self.context)
         self.tasks.add(task)
+        self._unbegun.add(turn)
 
         def ended(task: asyncio.Task[None]) -> None:
             self.tasks.discard(task)
             self._attempts.give_back(turn)  # also where the task was cancelled before it began
+            if turn in self._unbegun:
+                self._began(turn)
 
         task.add_done_callback(ended)
 
     async def _run(self, turn: Turn) -> None:
         """Settles queued messages, one after another, until none waits or its place has gone to another."""
+        self._began(turn)
         loop = self._on.loop
         since = loop.time()
         while turn.held:
@@ -112,6 +143,10 @@ class Runners:
             if loop.time() - since > _SLICE:
                 await asyncio.sleep(0)
                 since = loop.time()
+
+    def _began(self, turn: Turn) -> None:
+        self._unbegun.discard(turn)
+        self._start_some()
 
     def begin(self, job: Job) -> None:
         """Takes over a message that is in memory, to deliver it behind, now or when it may begin."""
