@@ -9,7 +9,6 @@ default is an end without clean-up too).
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -249,6 +248,8 @@ LOG_LIMIT: Final = 1 << 16
 
 def end_at_size(limit: int) -> None:
     """The kernel ends this process at the first write to a file that passes so many bytes."""
+    import resource  # not on every system
+
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
