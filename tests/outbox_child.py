@@ -159,7 +159,7 @@ class Child:
 
 
 _COUNTS: Final = {
-    "many_before": 6, "many_after": 6, "migration": 50, "vacuum": 8, "rest_before": 2, "rest_after": 2, "revived": 5,
+    "many_before": 6, "many_after": 6, "migration": 40, "vacuum": 8, "rest_before": 2, "rest_after": 2, "revived": 5,
     "redrive_asked": LETTERS, "redrive_before": 1, "redrive_after": 1, "redrive_answer": 1, "redrive_alone_before": 1,
     "redrive_alone_after": 1,
 }  # fmt: skip
