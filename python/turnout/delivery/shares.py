@@ -7,8 +7,9 @@ having to say how much.
 
 - Attempts under way: eight for each place that is free, less where there are few places (half of all but one), so that
   one pool that hangs leaves a ninth of the places, and at least one of two or more.
-- Messages that wait, for a destination or for their backoff: as many as there is room left, so that one pool alone
-  leaves half of ``max_waiting``; or ``max_waiting`` of the pool, if it says so.
+- Messages that wait, for a destination or for their backoff: as many as all that wait so leave of the room, so that one
+  pool alone leaves half of it, two a third; or ``max_waiting`` of the pool, if it says so. Messages whose turn has not
+  come do not count: they go on by themselves, and a long line of them must not end what waits for its backoff.
 
 With one pool there is nobody to leave anything to, and neither holds: then whoever brings more messages waits.
 """
@@ -43,6 +44,7 @@ class Shares:
         self._lanes = lanes
         self._room = room
         self._waiting: dict[str, int] = {}
+        self._all_waiting = 0
         self._members: dict[str, tuple[str, ...]] = {}  # destinations by pool, of one generation
         self._generation = 0
 
@@ -88,13 +90,16 @@ class Shares:
         for pool in pools:
             waiting = self._waiting.get(pool, 0)
             bound = self.settings.pool_waiting.get(pool)
-            if waiting < bound if bound is not None else waiting <= self._room.free or not self._several():
+            left = self._room.size - self._all_waiting
+            if waiting < bound if bound is not None else waiting <= left or not self._several():
                 self._waiting[pool] = waiting + 1
+                self._all_waiting += 1
                 return pool
         return None
 
     def leave(self, pool: str) -> None:
         """Ends the waiting of one message."""
+        self._all_waiting -= 1
         left = self._waiting[pool] - 1
         if left:
             self._waiting[pool] = left
