@@ -166,7 +166,7 @@ class PoolConfig(Model):
     max_waiting: Annotated[int, Field(strict=True, ge=1, le=100_000_000)] | None = Field(
         default=None,
         description="Messages that may wait for the pool, for a destination or for another attempt; one more becomes "
-        "a dead letter, queue_full. Default: with other pools, as many as all that wait leave of performance.max_waiting.",
+        "a dead letter, queue_full. Default: with other pools, what all that wait leave of performance.max_waiting.",
     )
     retries: PoolRetryConfig | None = Field(
         default=None, description="What is different for this pool of what retries at the top says."

@@ -170,6 +170,7 @@ class Attempts:
         for one in made:
             if one.failure is None:
                 run.delivered(one.pool, one.destination, one.value)
+                self._shares.delivered(one.pool)
                 return True
         run.tried += len(made)
         if self.journal is not None:

@@ -45,11 +45,6 @@ class Lanes(Generic[Queued]):
         return self._size
 
     @property
-    def size(self) -> int:
-        """Places in all."""
-        return self._size
-
-    @property
     def free(self) -> int:
         """Places that nobody has."""
         return self._free

@@ -9,13 +9,16 @@ having to say how much.
   one pool that hangs leaves a ninth of the places, and at least one of two or more.
 - Messages that wait, for a destination or for their backoff: as many as all that wait so leave of the room, so that one
   pool alone leaves half of it, two a third; or ``max_waiting`` of the pool, if it says so. Messages whose turn has not
-  come do not count: they go on by themselves, and a long line of them must not end what waits for its backoff.
+  come do not count: they go on by themselves, and a long line of them must not end what waits for its backoff. A pool
+  that delivers may have more, namely what it can deliver at its pace of late before their time is up: a burst for a
+  pool in good order has to wait, and is not given up.
 
 With one pool there is nobody to leave anything to, and neither holds: then whoever brings more messages waits.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +32,28 @@ if TYPE_CHECKING:
 
 _PLACES: Final = 8
 """Attempts under way for each place that is free."""
+_WINDOW: Final = 1.0
+"""Seconds over which a pool's pace is measured: the last whole ones, and what has passed of the next."""
+
+
+class _Pace:
+    """What a pool has delivered, and how much of it lately; before it was asked the first time, of all its life."""
+
+    __slots__ = ("before", "began", "delivered", "since")
+
+    def __init__(self, now: float) -> None:
+        self.delivered = 0
+        self.before = 0.0
+        self.began = 0
+        self.since = now
+
+    def can_deliver(self, now: float, seconds: float) -> float:
+        """How many more it delivers in that time, at its pace of late."""
+        passed = now - self.since
+        if passed >= _WINDOW:
+            self.before = (self.delivered - self.began) / passed * _WINDOW
+            self.began, self.since = self.delivered, now
+        return (self.before + self.delivered - self.began) / _WINDOW * seconds
 
 
 class Shares:
@@ -45,6 +70,7 @@ class Shares:
         self._room = room
         self._waiting: dict[str, int] = {}
         self._all_waiting = 0
+        self._paces: dict[str, _Pace] = {}
         self._members: dict[str, tuple[str, ...]] = {}  # destinations by pool, of one generation
         self._generation = 0
 
@@ -90,12 +116,27 @@ class Shares:
         for pool in pools:
             waiting = self._waiting.get(pool, 0)
             bound = self.settings.pool_waiting.get(pool)
-            left = self._room.size - self._all_waiting
-            if waiting < bound if bound is not None else waiting <= left or not self._several():
+            if waiting < bound if bound is not None else self._may_wait(pool, waiting):
                 self._waiting[pool] = waiting + 1
                 self._all_waiting += 1
                 return pool
         return None
+
+    def _may_wait(self, pool: str, waiting: int) -> bool:
+        """Whether one more may wait for a pool that has no bound of its own."""
+        if waiting <= self._room.size - self._all_waiting or not self._several():
+            return True
+        pace = self._paces.get(pool)
+        if pace is None:
+            return False
+        return waiting < pace.can_deliver(asyncio.get_running_loop().time(), self.settings.timeout)
+
+    def delivered(self, pool: str) -> None:
+        """A message was delivered there."""
+        pace = self._paces.get(pool)
+        if pace is None:
+            pace = self._paces[pool] = _Pace(asyncio.get_running_loop().time())
+        pace.delivered += 1
 
     def leave(self, pool: str) -> None:
         """Ends the waiting of one message."""
