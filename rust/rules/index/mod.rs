@@ -3,8 +3,9 @@
 //! - [`witness`]: what a rule is filed under; [`statistics`]: the counts by which it is chosen, those of a sample of
 //!   messages ([`super::traffic`]) among them.
 //! - [`table`]: one frozen hash table for the keys of all kinds and fields.
-//! - Kinds: [`exact`] values; [`text`]: starts, ends, parts, with [`literal`] for regular expressions; [`network`];
-//!   [`range`], which has a tree for each field; [`combination`] of equalities where each alone is too common.
+//! - Kinds: [`exact`] values; [`text`]: starts, ends, parts, with [`literal`] for regular expressions and [`bits`] that
+//!   pass over most of a text; [`network`]; [`range`], over the bounds of each field; [`combination`] of equalities where
+//!   each alone is too common.
 //! - [`walk`]: the values of a field, those in lists included; [`trace`]: how a rule was found, in words.
 //!
 //! Invariant: the candidates found for a message are all rules that match it, and some more. Whether a candidate
@@ -14,6 +15,7 @@
 //! Cost: a message costs a few lookups for each field that some rule is filed under, one for each set of combined
 //! fields, and the candidates. Rules without a witness are candidates always.
 
+mod bits;
 mod combination;
 mod exact;
 mod literal;
@@ -38,7 +40,7 @@ pub(super) use self::range::{Axis, place};
 use self::statistics::{Statistics, seed};
 pub(super) use self::table::{Lists, Order};
 use self::table::{Table, mix_bytes};
-use self::text::{Grams, Lengths, WIDTHS};
+use self::text::{Grams, Lengths, Parts, WIDTHS};
 pub(super) use self::walk::Way;
 use self::witness::{Entry, Kind, What, Witness};
 use super::program::Rule;
@@ -216,8 +218,8 @@ struct Noted<'r> {
     /// Starts and ends, whose lengths are chosen when all are known.
     affixes: Vec<(Order, What<'r>)>,
     ranges: [Vec<(f64, f64, Order)>; AXES.len()],
-    /// The keys of each of [`WIDTHS`].
-    grams: [Vec<u64>; WIDTHS.len()],
+    /// By the number of their width in [`WIDTHS`].
+    parts: [Parts; WIDTHS.len()],
     text: TextField,
 }
 
@@ -250,11 +252,9 @@ impl<'r> Filing<'r> {
                 return;
             }
             What::Part(ref part) => {
-                let keys = text::gram_keys(seed(Kind::Part, entry.field), part);
-                let width = WIDTHS.iter().position(|width| *width <= part.len());
-                if let (Some(width), Some(rarest)) = (width, keys.min_by_key(|&key| statistics.shared(key))) {
-                    noted.grams[width].push(rarest);
-                    self.pairs.push((rarest, order));
+                if let Some(width) = WIDTHS.iter().position(|width| *width <= part.len()) {
+                    let seed = seed(Kind::Part, entry.field);
+                    noted.parts[width].add(order, part, seed, |key| statistics.shared(key));
                 }
                 return;
             }
@@ -267,15 +267,15 @@ impl<'r> Filing<'r> {
         let mut fields = Vec::new();
         for (number, noted) in self.fields.into_iter().enumerate() {
             let Some(noted) = noted else { continue };
-            let Noted { exact, affixes, ranges, grams, mut text } = *noted;
+            let Noted { exact, affixes, ranges, parts, mut text } = *noted;
             let id = FieldId::new(number);
             text.starts.iter_mut().chain(&mut text.ends).for_each(Lengths::thin);
             for (order, what) in affixes {
                 // The shortest length of all is kept, so that each has one that fits.
                 pairs.extend(text.cut(&what).map(|(kind, bytes)| (mix_bytes(seed(kind, id), bytes), order)));
             }
-            let grams = WIDTHS.iter().zip(grams).filter(|(_, keys)| !keys.is_empty());
-            text.grams = grams.map(|(&width, keys)| Grams::new(width, &keys)).collect();
+            let parts = WIDTHS.into_iter().zip(parts);
+            text.grams.extend(parts.filter_map(|(width, parts)| parts.finish(width, seed(Kind::Part, id), &mut pairs)));
             let text = (!text.is_empty()).then(|| Box::new(text));
             let ranges = ranges.map(|ranges| (!ranges.is_empty()).then(|| Ranges::new(&ranges)));
             if exact || text.is_some() || ranges.iter().any(Option::is_some) {

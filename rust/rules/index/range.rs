@@ -50,11 +50,16 @@ pub(super) struct Range {
 /// and the gap between them.
 const MOST_PLACES: usize = 4;
 
+/// Points between two signposts: two cache lines.
+const APART: usize = 16;
+
 /// The ranges of one axis of one field.
 #[derive(Debug)]
 pub(super) struct Ranges {
     /// The bounds, ascending, each once.
     points: Box<[f64]>,
+    /// Every [`APART`]th of them: few enough to stay in the cache, and near them the search goes on.
+    signposts: Box<[f64]>,
     /// Whether lists are those of the nodes of a tree, and not of places.
     is_tree: bool,
     /// By place, or node: where its list starts in `postings`; one more at the end.
@@ -88,6 +93,7 @@ impl Ranges {
             *start = sum;
         }
         Self {
+            signposts: points.iter().copied().step_by(APART).collect(),
             points: points.into(),
             is_tree,
             starts: starts.into(),
@@ -97,7 +103,7 @@ impl Ranges {
 
     /// Adds the rules of all ranges that `value` lies in.
     pub(super) fn find<'t>(&'t self, value: f64, out: &mut Lists<'t>) {
-        let below = self.points.partition_point(|&point| point < value);
+        let below = self.below(value);
         let place = 2 * below + usize::from(self.points.get(below) == Some(&value));
         let mut take = |list: &'t [Order]| {
             if !list.is_empty() {
@@ -112,6 +118,15 @@ impl Ranges {
             take(self.list(node));
             node /= 2;
         }
+    }
+
+    /// How many points lie below `value`.
+    fn below(&self, value: f64) -> usize {
+        // Before the last signpost below it there is none that does not, and behind the next none that does.
+        let signposts = self.signposts.partition_point(|&point| point < value);
+        let from = signposts.saturating_sub(1) * APART;
+        let until = (signposts * APART).min(self.points.len());
+        from + self.points[from..until].partition_point(|&point| point < value)
     }
 
     /// Calls `with` with each list that a range with these bounds is filed in.
