@@ -178,7 +178,7 @@ def test_a_batch_is_answered_by_one_state_of_the_rules_while_they_change() -> No
 def test_other_threads_run_while_a_batch_is_matched() -> None:
     """The one thread that is left makes progress only if the batch gave up the GIL."""
     rules = RuleSet([rule(f"r{number}", f'message.text.matches("^{number}(a|b)*$")') for number in range(50)])
-    raw = ndjson([{"text": "x" * 100}]) * 5_000
+    raw = ndjson([{"text": "x" * 100}]) * 100_000
     started, ended = threading.Event(), threading.Event()
     seen = 0
 

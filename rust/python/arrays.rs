@@ -133,9 +133,10 @@ fn copied<T: Element>(array: &Bound<'_, PyAny>, dtype: &str) -> PyResult<Vec<T>>
 }
 
 fn values<'m, 'py>(name: &str, items: &Bound<'py, PyAny>, held: &'m Held<'py>) -> PyResult<Column<'m>> {
-    let values = items.try_iter()?.enumerate().map(|(row, item)| {
-        convert::value(&item?, held).map_err(|problem| wrong(name, format!("row {row}: {problem}")))
-    });
+    let values = items
+        .try_iter()?
+        .enumerate()
+        .map(|(row, item)| convert::value(item?, held).map_err(|problem| wrong(name, format!("row {row}: {problem}"))));
     Ok(Column::Values(values.collect::<PyResult<_>>()?))
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Held<'py> {
 
 impl<'py> Held<'py> {
     /// The text of `string`, which lives as long as this does.
-    #[inline]
+    #[inline(always)]
     pub(super) fn text(&self, string: Bound<'py, PyString>) -> Result<&str, String> {
         let text: *const str = string.to_str().map_err(|_| no_unicode())?;
         self.objects.borrow_mut().push(string);
@@ -109,7 +109,7 @@ fn too_deep() -> String {
 }
 
 /// Looks up `key` in a dict, Mapping, dataclass or model.
-#[inline]
+#[inline(always)]
 pub(super) fn child<'py>(object: &Bound<'py, PyAny>, key: &Bound<'py, PyString>) -> Result<Child<'py>, String> {
     match object.cast::<PyDict>() {
         Ok(dict) => match dict.get_item(key) {
@@ -165,11 +165,11 @@ pub(super) fn type_name(object: &Bound<'_, PyAny>) -> String {
 }
 
 /// The object as a value. The error is the problem alone; the caller knows the field.
-#[inline]
-pub(super) fn value<'m, 'py>(object: &Bound<'py, PyAny>, held: &'m Held<'py>) -> Result<Value<'m>, String> {
-    match object.cast::<PyString>() {
-        Ok(string) => Ok(Value::Text(Text::Borrowed(held.text(string.clone())?))),
-        Err(_) => nested(object, held, 0),
+#[inline(always)]
+pub(super) fn value<'m, 'py>(object: Bound<'py, PyAny>, held: &'m Held<'py>) -> Result<Value<'m>, String> {
+    match object.cast_into::<PyString>() {
+        Ok(string) => Ok(Value::Text(Text::Borrowed(held.text(string)?))),
+        Err(other) => nested(&other.into_inner(), held, 0),
     }
 }
 

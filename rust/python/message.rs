@@ -45,35 +45,29 @@ struct Reader<'m, 'py> {
     held: &'m Held<'py>,
 }
 
-/// Where following a path ended.
-enum End<'py> {
-    At(Bound<'py, PyAny>),
-    Absent,
-    Broken,
-    InList(usize),
-}
-
 impl<'m, 'py> Reader<'m, 'py> {
-    #[inline]
-    fn follow(self, object: &Bound<'py, PyAny>, field: FieldId, keys: &[Py<PyString>]) -> Result<End<'py>, ReadError> {
-        let Some((key, keys)) = keys.split_first() else { return Ok(End::At(object.clone())) };
-        let mut child = self.child(field, object, key)?;
-        for (depth, key) in (1..).zip(keys) {
+    /// What is under the last of `keys`, and how many keys lead to where a list, or nothing with keys, stands before it.
+    #[inline(always)]
+    fn follow(
+        self,
+        object: &Bound<'py, PyAny>,
+        field: FieldId,
+        keys: &[Py<PyString>],
+    ) -> Result<(Child<'py>, usize), ReadError> {
+        let Some((first, keys)) = keys.split_first() else { return Ok((Child::Found(object.clone()), 0)) };
+        let mut child = self.child(field, object, first)?;
+        for (depth, key) in keys.iter().enumerate() {
             child = match child {
                 Child::Found(object) => self.child(field, &object, key)?,
-                Child::List => return Ok(End::InList(depth - 1)),
-                Child::Missing | Child::Scalar => return Ok(End::Broken),
+                Child::List => return Ok((Child::List, depth)),
+                // Not the last key, but one before it is missing.
+                Child::Missing | Child::Scalar => return Ok((Child::Scalar, depth)),
             };
         }
-        Ok(match child {
-            Child::Found(object) => End::At(object),
-            Child::Missing => End::Absent,
-            Child::List => End::InList(keys.len()),
-            Child::Scalar => End::Broken,
-        })
+        Ok((child, keys.len()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn child(self, field: FieldId, object: &Bound<'py, PyAny>, key: &Py<PyString>) -> Result<Child<'py>, ReadError> {
         convert::child(object, key.bind(object.py())).map_err(|problem| self.error(field, problem))
     }
@@ -88,7 +82,7 @@ impl<'m, 'py> Reader<'m, 'py> {
         ReadError { field: self.fields.path(field).to_string(), problem }
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_along(
         self,
         object: &Bound<'py, PyAny>,
@@ -96,12 +90,12 @@ impl<'m, 'py> Reader<'m, 'py> {
         keys: &[Py<PyString>],
     ) -> Result<Read<'m>, ReadError> {
         Ok(match self.follow(object, field, keys)? {
-            End::At(object) => {
-                Read::Value(convert::value(&object, self.held).map_err(|problem| self.error(field, problem))?)
+            (Child::Found(object), _) => {
+                Read::Value(convert::value(object, self.held).map_err(|problem| self.error(field, problem))?)
             }
-            End::Absent => Read::Absent,
-            End::Broken => Read::Broken,
-            End::InList(depth) => Read::InList { depth },
+            (Child::Missing, _) => Read::Absent,
+            (Child::Scalar, _) => Read::Broken,
+            (Child::List, depth) => Read::InList { depth },
         })
     }
 }
@@ -114,7 +108,7 @@ impl<'m> Fields<'m> for ObjectMessage<'m, '_> {
     fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {
         let keys = self.reader.keys_of(field);
         match self.reader.follow(self.object, field, keys)? {
-            End::At(list) if convert::is_list(&list) => {
+            (Child::Found(list), _) if convert::is_list(&list) => {
                 let objects = convert::objects(&list).map_err(|problem| self.reader.error(field, problem))?;
                 Ok(Some(Listed::Made(Box::new(InList { reader: self.reader, depth: keys.len(), objects }))))
             }

@@ -104,7 +104,7 @@ fn source(section: &Section<'_, '_>) -> PyResult<RuleSource> {
     let matches = match section.get("match")? {
         Some(pattern) => {
             let held = Held::default();
-            let value = convert::value(&pattern, &held).map_err(|problem| {
+            let value = convert::value(pattern, &held).map_err(|problem| {
                 rule_error(RuleError { rule: id.clone(), problem: format!("match {problem}"), place: Place::Rule })
             })?;
             Some(value.into_owned())

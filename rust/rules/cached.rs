@@ -58,12 +58,13 @@ impl<'m> Fields<'m> for Cached<'_, '_, 'm> {
 
     fn lend(&self, field: FieldId) -> Result<Option<&Read<'m>>, ReadError> {
         let Some(slot) = self.slots.get(field.index()) else { return Ok(None) };
-        if let Some(read) = slot.get() {
-            return Ok(Some(read));
+        if slot.get().is_none() {
+            // An error is not remembered: it is rare, and reading again gives the same.
+            let read = self.fields.read(field)?;
+            // Only reading could have filled the slot meanwhile, and then with the same.
+            let _ = slot.set(read);
         }
-        // An error is not remembered: it is rare, and reading again gives the same.
-        let read = self.fields.read(field)?;
-        Ok(Some(slot.get_or_init(|| read)))
+        Ok(slot.get())
     }
 
     fn objects(&self, field: FieldId) -> Result<Option<Listed<'_, 'm>>, ReadError> {

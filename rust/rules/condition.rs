@@ -183,9 +183,28 @@ pub enum Test {
     AnythingBut(Arc<[Test]>),
 }
 
-/// Why it cannot be said whether a condition holds: the message, or the rule, is at fault.
+/// Why it cannot be said whether a condition holds. A pointer, since every answer of every test has room for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Undecided {
+#[error(transparent)]
+pub struct Undecided(Box<Cause>);
+
+impl Undecided {
+    /// What is at fault.
+    pub fn into_cause(self) -> Cause {
+        *self.0
+    }
+}
+
+impl From<ReadError> for Undecided {
+    #[cold]
+    fn from(error: ReadError) -> Self {
+        Self(Box::new(Cause::Read(error)))
+    }
+}
+
+/// What is at fault where a condition cannot be decided: the message, or the rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
     /// A field that the condition asked for holds no value of the message model.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -357,8 +376,8 @@ impl Computed {
         match self.expression.evaluate(fields) {
             Ok(Value::Bool(flag)) => Ok(flag == (self.asked == Asked::True)),
             Ok(_) => Ok(false),
-            Err(EvaluationError::Read(error)) => Err(Undecided::Read(error)),
-            Err(error @ EvaluationError::Steps) => Err(Undecided::Steps(error.to_string())),
+            Err(EvaluationError::Read(error)) => Err(error.into()),
+            Err(error @ EvaluationError::Steps) => Err(Undecided(Box::new(Cause::Steps(error.to_string())))),
             Err(EvaluationError::Failed(_)) => Ok(false),
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::cached::with_cache;
-use super::condition::{Asked, Condition, Predicate, Undecided};
+use super::condition::{Asked, Cause, Condition, Predicate, Undecided};
 use super::element::Element;
 use super::program::Program;
 use crate::message::path::{FieldId, FieldTable};
@@ -230,9 +230,9 @@ fn seen(predicate: &Predicate, read: &Read<'_>) -> String {
 
 /// A rule that cannot be decided: the field that cannot be read, or the expression that takes too long.
 fn of_error(undecided: Undecided, condition: &Condition, table: &FieldTable) -> Failure {
-    let (field, asked, seen) = match undecided {
-        Undecided::Read(error) => (Some(error.field), "can be read", error.problem),
-        Undecided::Steps(problem) => (None, "ends within the limit", problem),
+    let (field, asked, seen) = match undecided.into_cause() {
+        Cause::Read(error) => (Some(error.field), "can be read", error.problem),
+        Cause::Steps(problem) => (None, "ends within the limit", problem),
     };
     Failure {
         source: source_of(condition, field.as_deref(), table).unwrap_or_default(),

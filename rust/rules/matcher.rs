@@ -18,7 +18,7 @@
 use std::sync::Arc;
 
 use super::cached::with_cache;
-use super::condition::Undecided;
+use super::condition::{Cause, Undecided};
 use super::program::{Program, Rank, Rule};
 use crate::error::ReadError;
 use crate::message::Fields;
@@ -47,9 +47,9 @@ pub enum MatchError {
 impl MatchError {
     fn in_rule(rule: &str, cause: Undecided) -> Self {
         let rule = Arc::from(rule);
-        match cause {
-            Undecided::Read(error) => MatchError::Read { rule: Some(rule), error },
-            Undecided::Steps(problem) => MatchError::Steps { rule, problem },
+        match cause.into_cause() {
+            Cause::Read(error) => MatchError::Read { rule: Some(rule), error },
+            Cause::Steps(problem) => MatchError::Steps { rule, problem },
         }
     }
 }

@@ -120,12 +120,16 @@ impl Predicate {
     /// that are not maps, lists within lists included. Some leaf must pass; `Present` asks whether there is any.
     #[inline]
     pub fn passes(&self, read: &Read<'_>) -> bool {
+        // What is asked most. Text in the place of a list is itself, for patterns too.
+        if let (Test::Equals(Value::Text(constant)), Read::Value(Value::Text(text))) = (&self.test, read) {
+            return (constant.as_str() == text.as_str()) == (self.asked == Asked::True);
+        }
+        self.passes_at_all(read)
+    }
+
+    fn passes_at_all(&self, read: &Read<'_>) -> bool {
         let wanted = self.asked == Asked::True;
         match (read, self.elements, &self.test) {
-            // Text in the place of a list is itself, for patterns too; equality is what is asked most.
-            (Read::Value(Value::Text(text)), _, Test::Equals(Value::Text(constant))) => {
-                (constant.as_str() == text.as_str()) == wanted
-            }
             (Read::Value(value), false, test) => test.ask(value) == Some(wanted),
             (Read::Value(value), true, Test::Present) => any_leaf(value, &|_| true) == wanted,
             (Read::Value(value), true, test) => any_leaf(value, &|leaf| test.ask(leaf) == Some(wanted)),
