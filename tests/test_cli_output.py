@@ -39,7 +39,7 @@ def test_json_lines_are_ascii_in_any_locale(capsys: pytest.CaptureFixture[str]) 
 
 def summary(events: int = 0, **counts: int) -> Summary:
     known = dict.fromkeys(("accepted", "delivered", "dead_lettered", "expired", "waiting", "in_flight"), 0)
-    rest = dict.fromkeys(("refused", "attempts", "retries", "partial", "kept", "repeated"), 0)
+    rest = dict.fromkeys(("refused", "attempts", "retries", "hedges", "partial", "kept", "delayed", "repeated"), 0)
     return Summary(
         seconds=0.0,
         rejected=counts.pop("rejected", 0),
