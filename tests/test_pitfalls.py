@@ -121,7 +121,7 @@ def test_counts_survive_reloads_under_load_and_nothing_stays_held() -> None:
 
 
 @pytest.mark.parametrize(
-    ("on_exhausted", "delivered", "reason"), [("panic", 2, None), ("wait", 2, None), ("raise", 0, "no_destination")]
+    ("on_exhausted", "delivered", "reason"), [("panic", 2, None), ("wait", 2, None), ("raise", 0, "overloaded")]
 )
 async def test_when_all_are_out_a_delivery_uses_them_waits_or_gives_up(
     on_exhausted: str, delivered: int, reason: str | None
