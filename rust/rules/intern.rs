@@ -35,8 +35,8 @@ impl Interner {
         if Arc::strong_count(predicate) > 1 {
             return;
         }
-        match self.known.entry(Same(Arc::clone(predicate))) {
-            Entry::Occupied(known) => *predicate = Arc::clone(&known.key().0),
+        match self.known.entry(Same::new(predicate)) {
+            Entry::Occupied(known) => *predicate = Arc::clone(&known.key().predicate),
             Entry::Vacant(new) => {
                 new.insert(());
             }
@@ -66,16 +66,28 @@ impl Hasher for Folding {
     }
 }
 
-struct Same(Arc<Predicate>);
+struct Same {
+    /// Kept, since the predicates lie far apart in memory.
+    hash: u64,
+    predicate: Arc<Predicate>,
+}
+
+impl Same {
+    fn new(predicate: &Arc<Predicate>) -> Self {
+        let mut state = Folding::default();
+        predicate.field.hash(&mut state);
+        match &predicate.source {
+            // It says almost all of it.
+            Some(source) => source.hash(&mut state),
+            None => hash_test(&predicate.test, &mut state),
+        }
+        Self { hash: state.finish(), predicate: Arc::clone(predicate) }
+    }
+}
 
 impl Hash for Same {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.field.hash(state);
-        match &self.0.source {
-            // It says almost all of it.
-            Some(source) => source.hash(state),
-            None => hash_test(&self.0.test, state),
-        }
+        state.write_u64(self.hash);
     }
 }
 
@@ -101,8 +113,10 @@ fn hash_test<H: Hasher>(test: &Test, state: &mut H) {
 
 impl PartialEq for Same {
     fn eq(&self, other: &Self) -> bool {
-        let (one, other) = (&*self.0, &*other.0);
-        one.field == other.field
+        let same_hash = self.hash == other.hash;
+        let (one, other) = (&*self.predicate, &*other.predicate);
+        same_hash
+            && one.field == other.field
             && one.asked == other.asked
             && one.elements == other.elements
             && one.source == other.source

@@ -81,7 +81,7 @@ impl Layer {
 
     /// Where the rule of that id is. O(1).
     pub(super) fn find(&self, id: &str) -> Option<usize> {
-        let order = self.segment.ids.find(id, &self.segment.rules)?;
+        let order = self.segment.ids.find(hash_of(id), |order| *self.segment.rules[order].id == *id)?;
         (!self.is_gone(order)).then_some(order)
     }
 
@@ -278,49 +278,50 @@ pub(super) struct Ids {
 
 const EMPTY: u32 = u32::MAX;
 
+/// The hash of an id.
+pub(super) fn hash_of(id: &str) -> u32 {
+    mix_bytes(0, id.as_bytes()) as u32
+}
+
 impl Ids {
     fn new(rules: &[Rule]) -> Self {
         let mut ids = Self { slots: vec![EMPTY; rules.len() + rules.len() / 2 + 1].into() };
-        (0..).zip(rules).for_each(|(order, rule)| ids.put(order, rule));
+        (0..).zip(rules).for_each(|(order, rule)| ids.put(order, hash_of(&rule.id)));
         ids
     }
 
-    /// Adds the last of the rules; the others are here.
-    pub(super) fn add(&mut self, rules: &[Rule]) {
-        if rules.len() * 2 > self.slots.len() {
+    /// Adds the id that has the last of the hashes; the others are here.
+    pub(super) fn add(&mut self, hashes: &[u32]) {
+        if hashes.len() * 2 > self.slots.len() {
             // Room for twice as many, so that each is put in its place a few times at most.
-            self.slots = vec![EMPTY; rules.len() * 4].into();
-            (0..).zip(rules).for_each(|(order, rule)| self.put(order, rule));
-        } else if let Some(last) = rules.last() {
-            self.put((rules.len() - 1) as u32, last);
+            self.slots = vec![EMPTY; hashes.len() * 4].into();
+            (0..).zip(hashes).for_each(|(order, &hash)| self.put(order, hash));
+        } else if let Some(&last) = hashes.last() {
+            self.put((hashes.len() - 1) as u32, last);
         }
     }
 
-    fn put(&mut self, order: u32, rule: &Rule) {
-        let mut at = self.home(&rule.id);
+    fn put(&mut self, order: u32, hash: u32) {
+        let mut at = scaled(u64::from(hash), self.slots.len());
         while self.slots[at] != EMPTY {
             at = self.after(at);
         }
         self.slots[at] = order;
     }
 
-    fn home(&self, id: &str) -> usize {
-        scaled(mix_bytes(0, id.as_bytes()), self.slots.len())
-    }
-
     fn after(&self, at: usize) -> usize {
         if at + 1 == self.slots.len() { 0 } else { at + 1 }
     }
 
-    /// The place among `rules`, which were added, of the one with this id.
-    pub(super) fn find(&self, id: &str, rules: &[Rule]) -> Option<usize> {
+    /// The place of the id with this hash; `is_it` tells whether the rule in a place has it.
+    pub(super) fn find(&self, hash: u32, is_it: impl Fn(usize) -> bool) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
         }
-        let mut at = self.home(id);
+        let mut at = scaled(u64::from(hash), self.slots.len());
         while self.slots[at] != EMPTY {
             let order = self.slots[at] as usize;
-            if *rules[order].id == *id {
+            if is_it(order) {
                 return Some(order);
             }
             at = self.after(at);
