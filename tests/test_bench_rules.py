@@ -66,6 +66,10 @@ def test_a_contender_that_would_take_too_long_is_left_out_and_says_so() -> None:
     assert expected_absence(case, (10, Cell(p50=0.002)), budget) == "message > 0.1 s"
     assert expected_absence(case, (10, Cell(build=0.02)), budget) is None  # what is done once weighs too much at ten
     assert expected_absence(Case("prefix", 100_000), (1_000, Cell(build=0.02)), budget) == "build > 1 s"
+    large = Budget(build=60.0, memory=1 << 30)
+    million = Case("prefix", 1_000_000)
+    assert expected_absence(million, (100_000, Cell(build=1.0, memory=50 << 20)), large) is None
+    assert expected_absence(million, (100_000, Cell(build=1.0, memory=200 << 20)), large) == "memory > 1 GB"
     assert expected_absence(case, (10, Cell(absent="has no CIDR")), budget) == "has no CIDR"
 
 

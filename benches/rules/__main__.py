@@ -9,8 +9,10 @@ import argparse
 import multiprocessing
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import ParamSpec, TypeVar
 
 from benches.goal import table as goals_table
 
@@ -19,7 +21,7 @@ import turnout
 from . import batches, deliveries, goals, peers
 from .cases import Case, cases
 from .contenders import OWN, Contender, First, Hand, Lambdas
-from .measure import Budget, Cell, measure
+from .measure import Budget, Cell, bounded, measure
 from .table import markdown
 from .workloads import WORKLOADS
 
@@ -27,6 +29,8 @@ from .workloads import WORKLOADS
 PEERS_UNTIL = 420.0
 # Who is asked in cases that only goals need.
 GOALS_ONLY = (First, Lambdas, Hand)
+P = ParamSpec("P")
+T = TypeVar("T")
 QUICK = Budget(cell=0.03, message=0.1, build=1.0)
 
 
@@ -61,6 +65,21 @@ def optional(case: Case) -> tuple[type[Contender], ...]:
     return () if case.for_goals else tuple(peer for peer in peers.EVERYONE if peer not in needed(case))
 
 
+def alone(step: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """What the step returns, taken in a new process, whose memory is bounded: a peer may take all of the machine's.
+
+    Raises BrokenProcessPool if the process dies.
+    """
+    context = multiprocessing.get_context("spawn")
+    limit = (2 * Budget().memory,)
+    with ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=bounded, initargs=limit) as pool:
+        return pool.submit(step, *given, **named).result()
+
+
+def absent(kinds: Iterable[type[Contender]], reason: str) -> dict[str, Cell]:
+    return {kind.name: Cell(absent=reason) for kind in kinds}
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benches.rules", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="up to 1,000 rules and 30 ms a cell: under a minute")
@@ -84,18 +103,21 @@ def main() -> None:
     turns = [(case, needed(case)) for case in chosen] + [(case, kinds) for case in chosen if (kinds := optional(case))]
     results: dict[Case, dict[str, Cell]] = {}
     start = time.perf_counter()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context, max_tasks_per_child=1) as pool:
-        for number, (case, kinds) in enumerate(turns, 1):
-            if sys.stderr.isatty():
-                print(f"\r{number}/{len(turns)} {case.workload}, {case.rules:,} rules", end="\x1b[K", file=sys.stderr)
-            if number > len(chosen) and not asked.large and time.perf_counter() - start > PEERS_UNTIL:
-                absent = Cell(absent=f"not tried: {PEERS_UNTIL:g} s of the run were over")
-                cells = {kind.name: absent for kind in kinds}
-            else:
-                cells = pool.submit(measure, case, kinds, before(case, results), budget).result()
-            results.setdefault(case, {}).update(cells)
-        batched = pool.submit(batches.measure).result() if asked.only is None else None
+    for number, (case, kinds) in enumerate(turns, 1):
+        if sys.stderr.isatty():
+            print(f"\r{number}/{len(turns)} {case.workload}, {case.rules:,} rules", end="\x1b[K", file=sys.stderr)
+        if number > len(chosen) and not asked.large and time.perf_counter() - start > PEERS_UNTIL:
+            cells = absent(kinds, f"not tried: {PEERS_UNTIL:g} s of the run were over")
+        else:
+            try:
+                cells = alone(measure, case, kinds, before(case, results), budget)
+            except BrokenProcessPool:
+                # A peer may run out of memory where we cannot catch it. We may not.
+                if number <= len(chosen):
+                    raise
+                cells = absent(kinds, "the process died")
+        results.setdefault(case, {}).update(cells)
+    batched = alone(batches.measure) if asked.only is None else None
     print(f"\n{len(chosen)} cases in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     real = deliveries.measure()
     shown = {case: cells for case, cells in results.items() if not case.for_goals}

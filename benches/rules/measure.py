@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import resource
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -27,11 +28,15 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Seconds: `cell` to time one contender in; what a single message, and a build, may take before it is left out."""
+    """Seconds: `cell` to time one contender in; what a single message, and a build, may take before it is left out.
+
+    `memory` is what compiled rules may take, in bytes; with all else a process may have twice as much.
+    """
 
     cell: float = 0.15
     message: float = 0.1
     build: float = 2.5
+    memory: int = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,11 @@ class Cell:
     memory: int | None = None
     absent: str | None = None
     mean: float = 0.0
+
+
+def bounded(memory: int) -> None:
+    """Ends this process, or raises MemoryError in it, before it takes more memory than this, in bytes."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def resident() -> int:
@@ -113,6 +123,8 @@ def expected_absence(case: Case, earlier: tuple[int, Cell] | None, budget: Budge
     # What an engine does once, and not for each rule, would pass for the price of ten rules.
     if rules >= MANY and cell.build is not None and cell.build * case.rules / rules > budget.build:
         return f"build > {budget.build:g} s"
+    if rules >= MANY and cell.memory is not None and cell.memory * case.rules / rules > budget.memory:
+        return f"memory > {budget.memory >> 30} GB"
     if cell.p50 * case.rules / rules > budget.message:
         return f"message > {budget.message:g} s"
     return None
@@ -164,4 +176,6 @@ def measure(
             cells[kind.name] = measure_one(kind, case, budget)
         except InexpressibleError as reason:
             cells[kind.name] = Cell(absent=str(reason))
+        except MemoryError:
+            cells[kind.name] = Cell(absent=f"memory > {2 * budget.memory >> 30} GB")
     return cells
