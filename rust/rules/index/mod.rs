@@ -235,10 +235,7 @@ impl<'r> Filing<'r> {
             What::Folded(_) => noted.text.folded = true,
             What::Network(network) => noted.text.networks.add(network),
             What::Range(range) => {
-                // An empty range matches nothing, and need not be found.
-                if range.low <= range.high {
-                    noted.ranges[range.axis as usize].push((range.low, range.high, order));
-                }
+                noted.ranges[range.axis as usize].push((range.low, range.high, order));
                 return;
             }
             What::Start { text, folded } => {

@@ -162,6 +162,8 @@ fn each_alternative<'r>(predicate: &'r Predicate, with: &mut impl FnMut(&[Entry<
     }
     match &predicate.test {
         Test::Equals(value) => one(What::Value(value)),
+        // None at all: nothing to look up, but whether the field can be read decides whether the rule can be.
+        Test::OneOf(values) if values.is_empty() => {}
         Test::OneOf(values) => {
             let entries = values.iter().map(|value| Entry { field, what: What::Value(value) });
             with(&entries.collect::<Witness<'_>>());

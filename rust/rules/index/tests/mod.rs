@@ -288,6 +288,17 @@ fn what_cannot_be_looked_up_is_named() {
 }
 
 #[test]
+fn a_field_that_is_in_no_list_may_still_be_unreadable() {
+    let mut rules = vec![cel(0, "message.a == 1 || message.big in []")];
+    rules.extend((1..100).map(|n| cel(n, &format!("message.n == {n}"))));
+    let program = build(rules).unwrap();
+    for message in [r#"{"big":99999999999999999999,"n":7}"#, r#"{"big":1,"n":7}"#, r#"{"a":1}"#] {
+        let message = json::JsonMessage::parse(message.as_bytes(), program.paths()).unwrap();
+        assert_same(&program, &message);
+    }
+}
+
+#[test]
 fn an_array_of_many_objects_is_matched_in_linear_time() {
     let rules = (0..200).map(|n| pattern(n, &format!(r#"{{"items":{{"sku":["s{n}"],"x":[1]}}}}"#))).collect();
     let program = build(rules).unwrap();
