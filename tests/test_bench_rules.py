@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from benches.goal import Goal
 from benches.goal import table as goals_table
 from benches.rules import batches, goals, peers
 from benches.rules.__main__ import needed, optional
@@ -102,6 +103,12 @@ def test_a_batch_is_answered_rightly_and_held_to_its_goal(monkeypatch: pytest.Mo
     assert "≥ 1.7" in goals_table([goal])[-1]
     monkeypatch.setattr(batches.os, "cpu_count", lambda: 1)
     assert batches.measure() is None
+
+
+def test_a_goal_that_is_missed_says_where_the_time_goes() -> None:
+    met, missed = (Goal("a step", figure, 1.0, "µs", why="(in the call)") for figure in (0.9, 1.1))
+    assert goals_table([met])[-1].endswith("| met |")
+    assert goals_table([missed])[-1].endswith("| **missed** (in the call) |")
 
 
 def test_all_that_is_run_by_default_has_a_place_in_the_quick_run() -> None:
