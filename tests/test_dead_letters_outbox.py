@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Awaitable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from test_delivery_times import until
 from test_outbox import small_disk  # noqa: F401 - a fixture
 from turnout import Router
 from turnout.errors import DeliveryError
@@ -41,7 +44,7 @@ class Hub:
 
     def on_disk(self) -> tuple[list[str], int]:
         """Ids of messages, and the number of letters."""
-        with sqlite3.connect(self.path) as db:
+        with closing(sqlite3.connect(self.path)) as db:
             ids = [name for (name,) in db.execute("SELECT id FROM message")]
             return ids, db.execute("SELECT count(*) FROM dead").fetchone()[0]
 
@@ -127,13 +130,19 @@ async def kind_of(call: Awaitable[object]) -> str:
     return ""
 
 
-async def test_letters_wait_in_memory_while_the_disk_is_full_and_none_is_lost(small_disk: Path) -> None:  # noqa: F811
-    hub = Hub(small_disk / "o.db")
+async def filled(hub: Hub) -> int:
+    """How many messages the outbox took until its disk was full, none of them attempted yet."""
     hub.go.clear()
     await hub.router.start()
     accepted = 0
     while await kind_of(hub.router.accept({"id": f"m{accepted}", "text": "x" * 10_000})) != "outbox_full":
         accepted += 1
+    return accepted
+
+
+async def test_letters_of_a_full_disk_are_redriven_or_purged_and_none_is_lost(small_disk: Path) -> None:  # noqa: F811
+    hub = Hub(small_disk / "o.db")
+    accepted = await filled(hub)
     hub.go.set()
     await hub.router.join()
     assert len(hub.router.dead_letters) == accepted
@@ -148,3 +157,21 @@ async def test_letters_wait_in_memory_while_the_disk_is_full_and_none_is_lost(sm
         await router.join()
         assert len(router.dead_letters) == accepted - accepted // 2
         assert router.ledger.lost == 0
+
+
+async def test_letters_that_the_disk_has_no_room_for_wait_in_memory_and_those_purged_do_not_come_back(
+    small_disk: Path,  # noqa: F811
+) -> None:
+    hub = Hub(small_disk / "o.db")
+    accepted = await filled(hub)
+    room = shutil.disk_usage(small_disk).free
+    assert room > 1 << 20  # what was reserved for ends
+    (small_disk / "filler").write_bytes(bytes(room - (1 << 20)))
+    hub.go.set()
+    await hub.router.join()
+    purged = accepted - 10
+    assert hub.router.dead_letters.purge(hub.router.dead_letters.select(limit=purged)) == purged
+    await until(lambda: len(hub.on_disk()[0]) <= 10)
+    (small_disk / "filler").unlink()
+    await hub.router.close()
+    assert hub.on_disk() == ([], 10)

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ..errors import ConfigError
+from .outbox_batch import Batch
 from .outbox_codec import decode_letter, encode
-from .outbox_file import Batch, OutboxFile
+from .outbox_file import OutboxFile
 from .outbox_lock import InUseError
 from .outbox_rows import rows_of
 from .outbox_schema import APPLICATION, LAYOUT, REQUEST, RUN_BITS

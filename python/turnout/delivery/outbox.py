@@ -31,8 +31,9 @@ from pathlib import Path
 from ..errors import ConfigError, DeliveryError, MessageError
 from .clock import clock
 from .jobs import Job, Run
+from .outbox_batch import Batch
 from .outbox_codec import decode_branch, decode_letter, encode, encode_branch, encode_letter
-from .outbox_file import Batch, Listed, OutboxFile
+from .outbox_file import Listed, OutboxFile
 from .outbox_known import Known
 from .outbox_rows import decode_redrive, rows_of, target_of
 from .outbox_salvage import Damage
@@ -342,35 +343,35 @@ class Outbox:
         """The message is settled; the numbers of its dead letters."""
         self._forget(job)
         self.let_go(job)
-        kept: list[tuple[int, bytes]] = []
+        kept: dict[int, tuple[int, bytes]] = {}
         for letter in letters:
-            kept.append((self._next_letter, encode_letter(letter)))
+            kept[self._next_letter] = job.seq, encode_letter(letter)
             self._next_letter += 1
         remembers = delivered and self.settings.window > 0
         number, forgotten = self._known.add(job.id, self.settings) if remembers else (0, 0)
         writer = self._writer
         if writer is None:
-            return [number for number, _ in kept]
+            return list(kept)
         with writer.lock:
             batch = writer.batch
             batch.ended.append((job.seq,))
             if job.noted:
                 batch.unnoted.append((job.seq,))
-            batch.dead.extend(kept)
+            batch.dead.update(kept)
             if remembers:
                 batch.known.append((number, job.id, clock.now()))
             batch.forgotten = max(batch.forgotten, forgotten)
             writer.changed()
-        return [number for number, _ in kept]
+        return list(kept)
 
     def taken(self, numbers: Iterable[int]) -> None:
         """Dead letters were taken out by the user."""
         writer = self._writer
         if writer is None:
-            self._unwritten.taken.extend((number,) for number in numbers)
+            self._unwritten.take(numbers)
             return
         with writer.lock:
-            writer.batch.taken.extend((number,) for number in numbers)
+            writer.batch.take(numbers)
             writer.changed()
 
     async def answered(self, numbers: Iterable[int]) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..errors import ConfigError
+from .outbox_batch import Batch
 from .outbox_lock import SHARED, FileLock
 from .outbox_log import read_log, rebuilt
 from .outbox_reserve import Reserve
@@ -76,51 +77,6 @@ class Listed(NamedTuple):
     not_before: float | None
     ordering: str | None
     size: int
-
-
-class Batch:
-    """Changes that are written together. Additions come first, so that a message may be added and ended in one."""
-
-    __slots__ = (
-        "added", "answered", "branches", "dead", "ended", "forgotten", "known", "moved", "redriven", "runs", "taken",
-        "unnoted",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.added: list[Row] = []
-        self.branches: dict[tuple[int, str], BranchRow] = {}
-        """By message and pool; only the last state of each counts."""
-        self.moved: list[tuple[float | None, int, int, int]] = []
-        """Of messages whose next round is later: when, how many they have had, checksum and number."""
-        self.ended: list[tuple[int]] = []
-        self.unnoted: list[tuple[int]] = []
-        """Those of the ended of which there are branches."""
-        self.dead: list[tuple[int, bytes]] = []
-        self.known: list[tuple[int, str, float]] = []
-        self.taken: list[tuple[int]] = []
-        """Numbers of dead letters that somebody took."""
-        self.redriven: list[tuple[int]] = []
-        """Numbers of dead letters whose messages are among the additions: both are written, or neither."""
-        self.answered: list[tuple[int]] = []
-        """Numbers of requests that were done."""
-        self.runs: dict[int, bool] = {}
-        """Runs of the router, and whether they were closed."""
-        self.forgotten = 0
-        """Ids known up to this number are forgotten."""
-
-    def __bool__(self) -> bool:
-        return bool(
-            self.added or self.branches or self.moved or self.ended or self.dead or self.known or self.taken
-            or self.redriven or self.answered or self.runs or self.forgotten
-        )  # fmt: skip
-
-    def put_back(self, older: Batch) -> None:
-        """Takes over the changes of an older batch that could not be written, but for its additions."""
-        self.branches = {**older.branches, **self.branches}
-        self.runs = {**older.runs, **self.runs}
-        for name in ("moved", "ended", "unnoted", "dead", "known", "taken", "answered"):
-            setattr(self, name, getattr(older, name) + getattr(self, name))
-        self.forgotten = max(older.forgotten, self.forgotten)
 
 
 class OutboxFile:
@@ -221,7 +177,7 @@ class OutboxFile:
             db.executemany("UPDATE message SET not_before = ?, round = ?, crc = ? WHERE seq = ?", batch.moved)
             db.executemany("DELETE FROM message WHERE seq = ?", batch.ended)
             db.executemany("DELETE FROM branch WHERE seq = ?", batch.unnoted)
-            db.executemany(DEAD, [(number, body, zlib.crc32(body)) for number, body in batch.dead])
+            db.executemany(DEAD, [(number, body, zlib.crc32(body)) for number, (_, body) in batch.dead.items()])
             db.executemany("DELETE FROM dead WHERE number = ?", batch.taken + batch.redriven)
             db.executemany("DELETE FROM request WHERE number = ?", batch.answered)
             db.executemany(KNOWN, [(*row, known_crc(row)) for row in batch.known])
@@ -247,6 +203,10 @@ class OutboxFile:
             sqlite3.Error: the disk has no room even so, or fails.
         """
         self._reserve.give_up()
+
+    def roomy(self) -> bool:
+        """Whether something more can be written and room is left for deleting it again."""
+        return self._reserve.roomy()
 
     def close(self) -> None:
         """Brings the write-ahead log into the file and lets go of it."""
@@ -311,6 +271,8 @@ def _opened(path: Path, *, alone: bool = not SHARED) -> tuple[sqlite3.Connection
 def _prepared(db: sqlite3.Connection, path: Path) -> str | None:
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA wal_autocheckpoint=256")
+    # Some builds of SQLite overwrite what is deleted with zeros, and then a delete needs as much room as an insert.
+    db.execute("PRAGMA secure_delete=FAST")
     application, layout = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if application == 0 and layout == 0 and not tables:

@@ -7,6 +7,7 @@ room for it again; the outbox file shrinks to make it.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 from threading import Lock
@@ -14,6 +15,9 @@ from typing import Final
 
 RESERVE: Final = 4 << 20
 """Bytes. Above what a checkpoint may add to the file: the log is brought in at 1 MB, or after one transaction."""
+LAST: Final = 3 << 19
+"""Bytes of it that dead letters must leave: above a log of 1 MB and one part of a batch, which must fit into the file
+before the log can be written anew."""
 _STEP: Final = 128
 """Pages (of 4 KB) given back to the disk at once."""
 
@@ -39,6 +43,10 @@ class Reserve:
         """
         self.close()
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def roomy(self) -> bool:
+        """Whether the disk has room for more than the last deletes."""
+        return shutil.disk_usage(self._path.parent).free > LAST
 
     def close(self) -> None:
         """Gives its room back."""

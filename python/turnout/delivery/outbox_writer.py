@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import Final
 
 from ..errors import DeliveryError
-from .outbox_file import Batch, OutboxFile
+from .outbox_batch import Batch
+from .outbox_file import OutboxFile
 from .outbox_schema import Request
 
 _AGAIN: Final = 0.5
@@ -89,7 +90,7 @@ class Writer:
             self._look()
             if not batch and not noting:
                 continue
-            refused, problem = self._write(batch)
+            refused, problem, batch = self._write(batch)
             _tell(adding, None if refused is None else full(f"it cannot be written: {refused}"))
             _tell(noting, None if problem is None else full(f"it cannot be written: {problem}"))
             if problem is None:
@@ -107,19 +108,19 @@ class Writer:
                 break
         file.close()
 
-    def _write(self, batch: Batch) -> tuple[str | None, str | None]:
-        """Why the additions could not be written, and why all else could not; None if they were."""
+    def _write(self, batch: Batch) -> tuple[str | None, str | None, Batch]:
+        """Why the additions could not be written, why not all else could, and what of it is left; None if they were."""
         if self._problem is not None and self._file.reserved():
             self._problem = None
         refused = self._problem or _problem(self._file, batch)
         if refused is None:
-            return None, None
+            return None, None, Batch()
         # What was not accepted has no branches either, for its attempts never begin; and is a dead letter still.
         never = {row.seq for row in batch.added}
         batch.added, batch.redriven = [], []
         batch.branches = {key: row for key, row in batch.branches.items() if key[0] not in never}
         self._problem = refused
-        return refused, _relieved(self._file, batch)
+        return refused, *_relieved(self._file, batch)
 
     def _look(self) -> None:
         """Looks for requests, every now and then."""
@@ -136,13 +137,22 @@ class Writer:
             asked(found)
 
 
-def _relieved(file: OutboxFile, ends: Batch) -> str | None:
-    """Why the ends could not be written, after making what room there can be."""
+def _relieved(file: OutboxFile, ends: Batch) -> tuple[str | None, Batch]:
+    """Writes the ends after making what room there can be, part by part, because a transaction needs room in the log
+    for all that it changes. Why not all could be written, and what is left."""
+    why = None
     try:
         file.relieve()
     except (sqlite3.Error, OSError) as error:
-        return _problem(file, ends) and str(error)
-    return _problem(file, ends)
+        why = str(error)
+    left = Batch()
+    for part in ends.parts():
+        problem = _problem(file, part) if not part.dead or file.roomy() else "the disk has no room for dead letters"
+        if problem is not None:
+            why = problem
+            part.put_back(left)
+            left = part
+    return (why, left) if left else (None, left)
 
 
 def _problem(file: OutboxFile, batch: Batch) -> str | None:
