@@ -166,7 +166,8 @@ fn resolve(count: usize) -> Outcomes {
     Ok(())
 }
 
-/// To decide, and to hold and end, by every policy; by key where the policy goes by keys.
+/// To decide, and to hold and end, by every policy; by key where the policy goes by keys. By a view that is kept, as
+/// Python's `Pool` does; with one policy also by the pool's own, as a router does.
 fn pools(count: usize) -> Outcomes {
     let steps: Vec<(u64, u64)> = (0..1_000).map(|n| (NOW + n * 1_000, xxh64(&n.to_le_bytes()))).collect();
     let auto = [(Choice::Auto { keyed: false }, "auto"), (Choice::Auto { keyed: true }, "auto by key")];
@@ -176,14 +177,20 @@ fn pools(count: usize) -> Outcomes {
         registry.publish([&pool]);
         let request = |key: u64| Request { key: Some(key).filter(|_| policy.uses_key()), ..Request::default() };
         let mut random = fastrand::Rng::with_seed(7);
-        case(&format!("Pool::select, {name}, {count} destinations"), &steps, |&(now, key)| {
-            black_box(pool.select(&request(key), now, &mut random).ok());
+        let seen = pool.seen().ok_or("a pool has a view")?;
+        case(&format!("Pool::select_by, {name}, {count} destinations"), &steps, |&(now, key)| {
+            black_box(pool.select_by(&seen, &request(key), now, &mut random));
         });
-        case(&format!("Pool::acquire and success, {name}, {count} destinations"), &steps, |&(now, key)| {
-            if let Ok(lease) = pool.acquire(&request(key), now, &mut random) {
+        case(&format!("Pool::acquire_by and success, {name}, {count} destinations"), &steps, |&(now, key)| {
+            if let Some(lease) = pool.acquire_by(&seen, &request(key), now, &mut random) {
                 black_box(lease.finish(Outcome::Success, now + 500));
             }
         });
+        if policy == Choice::Fixed(PolicyKind::RoundRobin) {
+            case(&format!("Pool::select, {name}, {count} destinations"), &steps, |&(now, key)| {
+                black_box(pool.select(&request(key), now, &mut random).ok());
+            });
+        }
     }
     Ok(())
 }

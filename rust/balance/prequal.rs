@@ -12,7 +12,7 @@
 //! presumed as fast as the fastest it is compared with. That cannot flood it: soon it is hot.
 //! Cost: three candidates, one write; no locks.
 
-use crate::balance::random::{Sampler, any_usable};
+use crate::balance::random::{SEVERAL, Sampler, any_usable};
 use crate::balance::{Candidate, MIN_SUCCESS, Occasion};
 
 /// The paper's default of its quantile of requests in flight.
@@ -45,24 +45,25 @@ impl Prequal {
         let (drawn, count) = self.sampler.several(rng);
         let drawn = &drawn[..count];
         // In flight for its share: a candidate of twice the weight is as hot with twice as much.
-        let load = |candidate: &C| {
+        let load = |index: &usize| {
+            let candidate = &candidates[*index];
             candidate.in_flight() as f32 * self.mean_weight / (candidate.weight() as f32 * candidate.ramp(now))
         };
-        let loads = drawn.iter().map(|index| load(&candidates[*index]));
+        let mut loads = [0.0; SEVERAL];
+        loads.iter_mut().zip(drawn).for_each(|(into, index)| *into = load(index));
         // Loads are mostly small whole numbers: the estimate wavers about one, and means it.
-        let limit = occasion.cursor.crowd.get().round();
-        occasion.cursor.crowd.observe(loads);
+        let limit = (occasion.cursor.crowd.get() + 0.5) as u32 as f32;
+        occasion.cursor.crowd.observe(&loads[..count]);
 
         let mut coolest: Option<(f32, usize)> = None;
-        let mut cold: [(usize, Option<f32>); 3] = [(0, None); 3];
+        let mut cold: [(usize, Option<f32>); SEVERAL] = [(0, None); SEVERAL];
         let mut colds = 0;
         let mut fastest = f32::INFINITY;
-        for index in drawn {
+        for (index, load) in drawn.iter().zip(loads) {
             let candidate = &candidates[*index];
             if !usable(candidate) {
                 continue;
             }
-            let load = load(candidate);
             // They come in random order, so ties are broken at random by taking the first, here and below.
             if coolest.is_none_or(|(least, _)| load < least) {
                 coolest = Some((load, *index));
@@ -75,11 +76,14 @@ impl Prequal {
             }
         }
         let presumed = if fastest.is_finite() { fastest } else { 1.0 };
-        let cost = |(index, latency): &(usize, Option<f32>)| {
-            latency.unwrap_or(presumed) / candidates[*index].success(now).max(MIN_SUCCESS)
-        };
-        let best = cold[..colds].iter().min_by(|a, b| cost(a).total_cmp(&cost(b)));
-        best.map(|(index, _)| *index).or(coolest.map(|(_, index)| index)).or_else(|| {
+        let mut best: Option<(f32, usize)> = None;
+        for (index, latency) in &cold[..colds] {
+            let cost = latency.unwrap_or(presumed) / candidates[*index].success(now).max(MIN_SUCCESS);
+            if best.is_none_or(|(least, _)| cost < least) {
+                best = Some((cost, *index));
+            }
+        }
+        best.or(coolest).map(|(_, index)| index).or_else(|| {
             any_usable(candidates, rng, &|rng| self.sampler.draw(rng), |candidate| {
                 if usable(candidate) { candidate.weight() as f32 / (candidate.in_flight() as f32 + 1.0) } else { 0.0 }
             })

@@ -8,8 +8,8 @@ use crate::balance::{Draw, Occasion};
 use crate::error::NoDestination;
 use crate::pool::bound::Bound;
 use crate::pool::breaker::Permit;
-use crate::pool::current::View;
-use crate::pool::eligible::{Level, List, Tier};
+use crate::pool::current::Seen;
+use crate::pool::eligible::{Eligible, Level, List, Tier};
 use crate::pool::entry::{Ask, Entry};
 use crate::pool::hot::Hot;
 use crate::pool::status::Status;
@@ -174,30 +174,45 @@ impl Pool {
         rng: &mut fastrand::Rng,
     ) -> Result<(Pick, Permit), NoDestination> {
         let mut view = self.view(now);
-        let mut found = self.choose_in(&view, request, purpose, now, rng);
+        let mut found = self.choose_in(view.eligible(), view.in_doubt, request, purpose, now, rng);
         if found.is_none() && view.in_doubt {
             // The old view may lack those who are fit now, or not know of panic yet.
             view = self.fresh_view(now);
-            found = self.choose_in(&view, request, purpose, now, rng);
+            found = self.choose_in(view.eligible(), false, request, purpose, now, rng);
         }
         drop(view);
         found.ok_or_else(|| self.refusal(request, now))
     }
 
+    /// The same by a view that the caller has; `None` if it is out of date or has nobody for the message.
     #[inline]
-    fn choose_in(
+    pub(crate) fn choose_by(
         &self,
-        view: &View,
+        seen: &Seen,
         request: &Request<'_>,
         purpose: Purpose,
         now: Nanos,
         rng: &mut fastrand::Rng,
     ) -> Option<(Pick, Permit)> {
-        let level = view.level(request.classification)?;
+        let view = self.shown(seen, now)?;
+        self.choose_in(Some(view), false, request, purpose, now, rng)
+    }
+
+    #[inline]
+    fn choose_in(
+        &self,
+        view: Option<&Eligible>,
+        in_doubt: bool,
+        request: &Request<'_>,
+        purpose: Purpose,
+        now: Nanos,
+        rng: &mut fastrand::Rng,
+    ) -> Option<(Pick, Permit)> {
+        let level = view?.level(request.classification)?;
         if let Some(pinned) = request.pinned {
             return self.choose_pinned(level, pinned, request, purpose, now);
         }
-        let ask = Ask { request, pool: self, now, in_doubt: view.in_doubt, bound: self.bound() };
+        let ask = Ask { request, pool: self, now, in_doubt, bound: self.bound() };
         let hold = purpose == Purpose::Hold;
         if hold
             && level.eager > 0

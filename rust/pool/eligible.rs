@@ -67,6 +67,8 @@ pub(crate) struct Level {
 /// A pool's view of its members.
 #[derive(Debug)]
 pub(crate) struct Eligible {
+    /// Counts the pool's views.
+    pub(crate) number: u64,
     pub(crate) epoch: u64,
     /// When the view ends by itself.
     pub(crate) valid_until: Nanos,
@@ -79,7 +81,7 @@ pub(crate) struct Eligible {
 }
 
 impl Eligible {
-    pub(crate) fn build(pool: &Pool, now: Nanos) -> Self {
+    pub(crate) fn build(pool: &Pool, number: u64, now: Nanos) -> Self {
         // Before the states are read: a change after this read makes the view stale again, never wrong for good.
         let epoch = pool.registry().epoch();
         let survey = Survey::of(pool, now);
@@ -99,6 +101,7 @@ impl Eligible {
         let counted = survey.looks.iter().filter(|look| look.status.counts()).count();
         let fit = survey.looks.iter().filter(|look| look.status.is_fit()).count();
         Self {
+            number,
             epoch,
             valid_until: survey.until,
             levels,

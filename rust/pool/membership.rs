@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -107,6 +108,7 @@ impl Pool {
             generation: self.generation + 1,
             built_at: now,
             eligible: ArcSwapOption::empty(),
+            views: AtomicU64::new(0),
             rebuilding: Mutex::new(()),
             reweighing: Mutex::new(()),
             tables: Mutex::new(tables),

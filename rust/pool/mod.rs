@@ -67,6 +67,7 @@ mod windows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -83,6 +84,7 @@ use ids::Ids;
 use pace::{Limiter, Limiters};
 use switching::Switching;
 
+pub use current::Seen;
 pub use destination::{Admin, Destination, Health};
 pub use events::{Event, Events};
 pub use lease::{Lease, Outcome};
@@ -109,6 +111,8 @@ pub struct Pool {
     built_at: Nanos,
     /// Never `None` after `build`.
     eligible: ArcSwapOption<Eligible>,
+    /// Views made so far.
+    views: AtomicU64,
     /// Held by the one thread that rebuilds the view, looks for outliers, adjusts weights or switches the policy.
     rebuilding: Mutex<()>,
     /// Held while weights are replaced; taken before `rebuilding`, or tried.
@@ -177,6 +181,7 @@ impl Pool {
             generation,
             built_at: now,
             eligible: ArcSwapOption::empty(),
+            views: AtomicU64::new(0),
             rebuilding: Mutex::new(()),
             reweighing: Mutex::new(()),
             tables: Mutex::new(BTreeMap::new()),
@@ -198,6 +203,29 @@ impl Pool {
         let (pick, _) = self.choose(request, Purpose::Decide, now, rng)?;
         self.count_failover(&pick);
         Ok(pick)
+    }
+
+    /// As [`Pool::select`], by a view that the caller keeps; `None` if that is out of date or has nobody for the message,
+    /// and then `select` is to be asked.
+    #[inline]
+    pub fn select_by(&self, seen: &Seen, request: &Request<'_>, now: Nanos, rng: &mut fastrand::Rng) -> Option<Pick> {
+        let (pick, _) = self.choose_by(seen, request, Purpose::Decide, now, rng)?;
+        self.count_failover(&pick);
+        Some(pick)
+    }
+
+    /// As [`Pool::acquire`], by a view that the caller keeps; `None` as from [`Pool::select_by`].
+    #[inline]
+    pub fn acquire_by(
+        self: &Arc<Self>,
+        seen: &Seen,
+        request: &Request<'_>,
+        now: Nanos,
+        rng: &mut fastrand::Rng,
+    ) -> Option<Lease> {
+        let (pick, permit) = self.choose_by(seen, request, Purpose::Hold, now, rng)?;
+        self.count_failover(&pick);
+        Some(Lease::new(Arc::clone(self), pick, permit, now))
     }
 
     /// Where a message would go, for a report: nothing is counted, and no turn of a rotation taken.

@@ -21,19 +21,25 @@ mod spec;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::prelude::*;
 
 use crate::pool::Nanos;
-use crate::pool::shared::machine_clock;
+use crate::pool::shared::{coarse_clock, machine_clock};
+
+/// The first second of the clock is never told, so that 0 can mean "never".
+const BEGIN: Nanos = 1_000_000_000;
 
 /// Nanoseconds of the machine's monotonic clock, where it can be told what all processes read, else of this process's
-/// own; at least one second, so that 0 can mean "never".
+/// own.
 fn now() -> Nanos {
-    static START: OnceLock<(Instant, Nanos)> = OnceLock::new();
-    let (start, base) = START.get_or_init(|| (Instant::now(), machine_clock().max(1_000_000_000)));
-    base + Nanos::try_from(start.elapsed().as_nanos()).unwrap_or(Nanos::MAX / 2)
+    machine_clock().max(BEGIN)
+}
+
+/// The same, some ms late: for a pick that holds nothing, whose states change at deadlines and which measures no time.
+fn lately() -> Nanos {
+    coarse_clock().max(BEGIN)
 }
 
 /// The wall clock now, in Unix seconds.

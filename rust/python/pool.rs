@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -12,16 +12,23 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString};
 use super::convert::type_name;
 use super::errors::{config_error, no_destination, pool_error};
 use super::lease::Lease;
-use super::{Dice, now, seconds, spec, unix_seconds};
+use super::{Dice, lately, now, seconds, spec, unix_seconds};
 use crate::balance::hash::xxh64;
 use crate::pool::outages::Times;
-use crate::pool::{Destination, Nanos, Pool as Members, PoolSpec, Registry, Request};
+use crate::pool::{Destination, Nanos, Pool as Members, PoolSpec, Registry, Request, Seen};
 
-/// Members, with their ids as Python strings, made once.
+/// Members, with their ids as Python strings, made once, and what was seen of them last.
 struct Live {
     pool: Arc<Members>,
     /// By member.
-    ids: Box<[Py<PyString>]>,
+    ids: Arc<[Py<PyString>]>,
+    seen: Option<Seen>,
+}
+
+impl Live {
+    fn new(pool: Arc<Members>, ids: Arc<[Py<PyString>]>) -> Self {
+        Self { seen: pool.seen(), pool, ids }
+    }
 }
 
 #[pyclass(frozen, module = "turnout._core")]
@@ -58,7 +65,7 @@ impl Pool {
         let pool = Arc::new(Members::build(spec, &registry, 1, now()).map_err(|error| pool_error(&error))?);
         registry.publish([&pool]);
         let ids = pool.members().iter().map(|member| PyString::new(py, member.id()).unbind()).collect();
-        let live = ArcSwap::from_pointee(Live { pool, ids });
+        let live = ArcSwap::from_pointee(Live::new(pool, ids));
         Ok(Self { live, changing: Mutex::new(()), registry, dice: Dice::new(seed) })
     }
 
@@ -75,8 +82,16 @@ impl Pool {
     ) -> PyResult<Py<PyString>> {
         let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
         let request = request(key, &exclude, classification)?;
-        let live = self.live.load();
-        let pick = live.pool.select(&request, now(), &mut self.dice.roll()).map_err(no_destination)?;
+        let (live, rng) = (self.live.load(), self.dice.roll());
+        let seen = live.seen.as_ref();
+        let pick = match seen.and_then(|seen| live.pool.select_by(seen, &request, lately(), &mut rng.clone())) {
+            Some(pick) => pick,
+            None => {
+                let pick = live.pool.select(&request, now(), &mut rng.clone());
+                self.look_again(&live);
+                pick.map_err(no_destination)?
+            }
+        };
         Ok(live.ids[pick.member].clone_ref(py))
     }
 
@@ -92,7 +107,16 @@ impl Pool {
     ) -> PyResult<Lease> {
         let exclude: Vec<&str> = exclude.iter().map(String::as_str).collect();
         let request = request(key, &exclude, classification)?;
-        let held = self.live.load().pool.acquire(&request, now(), &mut self.dice.roll()).map_err(no_destination)?;
+        let (live, rng, at) = (self.live.load(), self.dice.roll(), now());
+        let seen = live.seen.as_ref();
+        let held = match seen.and_then(|seen| live.pool.acquire_by(seen, &request, at, &mut rng.clone())) {
+            Some(held) => held,
+            None => {
+                let held = live.pool.acquire(&request, at, &mut rng.clone());
+                self.look_again(&live);
+                held.map_err(no_destination)?
+            }
+        };
         Ok(Lease::new(held, 1, None))
     }
 
@@ -129,7 +153,7 @@ impl Pool {
         let pool = py.detach(|| old.pool.with_member(&new, now())).map_err(|error| pool_error(&error))?;
         let id = PyString::new(py, &new.id).unbind();
         let ids = old.ids.iter().map(|id| id.clone_ref(py)).chain([id]).collect();
-        self.replace(py, old, Live { pool: Arc::new(pool), ids });
+        self.replace(py, old, Live::new(Arc::new(pool), ids));
         Ok(())
     }
 
@@ -141,7 +165,7 @@ impl Pool {
         let stay = old.ids.iter().enumerate().filter(|(index, _)| *index != gone);
         let ids = stay.map(|(_, id)| id.clone_ref(py)).collect();
         let pool = Arc::new(pool);
-        self.replace(py, old, Live { pool: Arc::clone(&pool), ids });
+        self.replace(py, old, Live::new(Arc::clone(&pool), ids));
         self.registry.forget(id, |id| pool.index_of(id).is_some());
         Ok(true)
     }
@@ -173,6 +197,17 @@ impl Pool {
         self.changing
             .lock_py_attached(py)
             .map_err(|_| PyRuntimeError::new_err("an earlier change of this pool panicked"))
+    }
+
+    /// Keeps the view that was made meanwhile, if there is one, for the picks to come.
+    #[cold]
+    fn look_again(&self, live: &Guard<Arc<Live>>) {
+        if live.seen.as_ref().is_some_and(|seen| live.pool.is_last(seen)) {
+            return;
+        }
+        let next = Live::new(Arc::clone(&live.pool), Arc::clone(&live.ids));
+        // Not in the place of other members, which came meanwhile.
+        self.live.compare_and_swap(live, Arc::new(next));
     }
 
     /// Puts new members in the place of the old, of which many are let go without the GIL.

@@ -58,8 +58,8 @@ use crate::pool::Nanos;
 use crate::pool::state::Shared;
 use crate::pool::sync::Latched;
 use layout::{MAGIC, NAME_BYTES, Slot, VERSION, WORKERS};
-pub use region::machine_clock;
 use region::{Pinned, Region, is_locked, reserve, try_lock, unlock};
+pub use region::{coarse_clock, machine_clock};
 
 /// Time between two searches for dead workers.
 pub(crate) const RECLAIM_EVERY: Nanos = 1_000_000_000;

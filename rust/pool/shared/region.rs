@@ -122,9 +122,18 @@ pub(super) fn is_locked(file: &File, byte: u32) -> io::Result<bool> {
 
 /// Nanoseconds since the machine started, on the clock that all of its processes read alike.
 pub fn machine_clock() -> Nanos {
+    read_clock(libc::CLOCK_MONOTONIC)
+}
+
+/// The same clock as the kernel saw it at its last tick: up to 10 ms late (mostly 4), for a fifth of the cost.
+pub fn coarse_clock() -> Nanos {
+    read_clock(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+fn read_clock(clock: libc::clockid_t) -> Nanos {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` lives for the call. It cannot fail for this clock; if it did, the time would be 0.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    // SAFETY: `time` lives for the call. It cannot fail for these clocks; if it did, the time would be 0.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
     let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }

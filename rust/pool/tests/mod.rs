@@ -13,6 +13,7 @@ mod outages;
 mod pitfalls;
 mod policies;
 mod rates;
+mod seen;
 mod slow_start;
 mod standing;
 mod switching;
