@@ -7,6 +7,7 @@ letters; when it is over they are redriven, as an operator would.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from servers import Server
 from turnout import Router
 from turnout.testing import Account, Received, account
 
-_ROUNDS = 10
+_PATIENCE = 60.0
+"""Seconds until what was given up on must be delivered: a broker may answer before its queues are back."""
+_PAUSE = 0.2
 
 
 def hub_to(destination: dict[str, Any], outbox: Path | None) -> Router:
@@ -51,11 +54,11 @@ async def accounted(
         await asyncio.gather(*sends)
         assert troubled is not None
         await troubled
-        for _ in range(_ROUNDS):
-            if not len(hub.dead_letters):
-                break
+        until = time.monotonic() + _PATIENCE
+        while len(hub.dead_letters) and time.monotonic() < until:
             await hub.dead_letters.redrive(list(hub.dead_letters))
             await hub.join()
+            await asyncio.sleep(_PAUSE if len(hub.dead_letters) else 0)
         letters = list(hub.dead_letters)
     assert not letters, letters[0]
     assert hub.ledger.balanced, hub.ledger
