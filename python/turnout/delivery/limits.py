@@ -1,8 +1,8 @@
 """Time limits that cost nothing where nothing waits.
 
-``asyncio.timeout`` costs 3 µs, and a timer in the loop's heap until the loop runs. Most of what is limited here ends
-without ever waiting, so a coroutine is begun first, and limited when it waits for the first time. Until then nothing
-could have stopped it anyway: timers run only when the loop does.
+Most of what is limited here ends without ever waiting, so a coroutine is begun first, and limited when it waits for the
+first time. Until then nothing could have stopped it anyway: timers run only when the loop does. All that waits shares
+one timer, see :mod:`.deadlines`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import asyncio
 import types
 from collections.abc import Coroutine, Generator
 from typing import Any, Final, TypeVar
+
+from .deadlines import Deadlines, Limit
 
 T = TypeVar("T")
 
@@ -30,18 +32,18 @@ class Leash:
     def __init__(self) -> None:
         self.is_cut = False
         """Whether it was cut short, or would be."""
-        self._limit: asyncio.Timeout | None = None
+        self._limit: Limit | None = None
 
     def cut(self) -> None:
         """Ends what runs, by :class:`TimeIsUpError`; at once if it has not begun."""
         self.is_cut = True
-        if self._limit is not None and not self._limit.expired():
-            self._limit.reschedule(0.0)
+        if self._limit is not None:
+            self._limit.expire_soon()
 
     def waits(self) -> None:
         """Called when what runs waits for the first time."""
 
-    def hold(self, limit: asyncio.Timeout | None) -> None:
+    def hold(self, limit: Limit | None) -> None:
         """For :class:`Limits`: what runs is under this limit from now on; None: it has ended."""
         self._limit = limit
 
@@ -49,10 +51,11 @@ class Leash:
 class Limits:
     """Runs coroutines under deadlines, and can end all of them at once. Of one event loop; not for threads."""
 
-    __slots__ = ("_running", "stopped")
+    __slots__ = ("_deadlines", "_running", "stopped")
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Timeout] = set()
+        self._deadlines = Deadlines()
+        self._running: set[Limit] = set()
         self.stopped = False
         """Whether all that waits is ended, and whatever begins to wait."""
 
@@ -72,19 +75,27 @@ class Limits:
         except StopIteration as done:
             value: T = done.value
             return value
-        limit = asyncio.timeout_at(0.0 if self.stopped else deadline)
+        limit = Limit()
         self._running.add(limit)
+        if self.stopped:
+            limit.expire_soon()
+        else:
+            self._deadlines.add(deadline, limit)
         try:
-            async with limit:
-                if leash is not None:
-                    leash.hold(limit)
-                    leash.waits()
-                return await _rest(coroutine, awaited)
+            if leash is not None:
+                leash.hold(limit)
+                leash.waits()
+            return await _rest(coroutine, awaited)
+        except asyncio.CancelledError as error:
+            if limit.end():
+                raise TimeIsUpError from error
+            raise
         except Exception as error:
-            if limit.expired():
+            if limit.is_expired:
                 raise TimeIsUpError from error
             raise
         finally:
+            limit.end()
             self._running.discard(limit)
             if leash is not None:
                 leash.hold(None)
@@ -93,8 +104,7 @@ class Limits:
         """Ends all that waits, now and from now on."""
         self.stopped = True
         for limit in self._running:
-            if not limit.expired():
-                limit.reschedule(0.0)
+            limit.expire_soon()
 
 
 @types.coroutine
