@@ -23,12 +23,13 @@ from typing import Final, NamedTuple
 
 from ..errors import ConfigError
 from .outbox_batch import Batch
+from .outbox_groups import in_groups
 from .outbox_lock import SHARED, FileLock
 from .outbox_log import read_log, rebuilt
 from .outbox_reserve import Reserve
 from .outbox_salvage import Damage, put_aside, salvage
 from .outbox_schema import (
-    ADD,
+    ADD_MANY,
     APPLICATION,
     BRANCH,
     COLUMNS,
@@ -172,15 +173,15 @@ class OutboxFile:
     def _write(self, db: sqlite3.Connection, batch: Batch) -> None:
         db.execute("BEGIN IMMEDIATE")
         try:
-            db.executemany(ADD, map(row_values, batch.added))
+            in_groups(db, ADD_MANY, [row_values(row) for row in batch.added])
             db.executemany(BRANCH, map(branch_values, batch.branches.values()))
             db.executemany("UPDATE message SET not_before = ?, round = ?, crc = ? WHERE seq = ?", batch.moved)
-            db.executemany("DELETE FROM message WHERE seq = ?", batch.ended)
-            db.executemany("DELETE FROM branch WHERE seq = ?", batch.unnoted)
+            in_groups(db, "DELETE FROM message WHERE seq IN (?)", batch.ended)
+            in_groups(db, "DELETE FROM branch WHERE seq IN (?)", batch.unnoted)
             db.executemany(DEAD, [(number, body, zlib.crc32(body)) for number, (_, body) in batch.dead.items()])
             db.executemany("DELETE FROM dead WHERE number = ?", batch.taken + batch.redriven)
             db.executemany("DELETE FROM request WHERE number = ?", batch.answered)
-            db.executemany(KNOWN, [(*row, known_crc(row)) for row in batch.known])
+            in_groups(db, KNOWN, [(*row, known_crc(row)) for row in batch.known])
             if batch.forgotten:
                 db.execute("DELETE FROM known WHERE number <= ?", (batch.forgotten,))
             if batch.runs:

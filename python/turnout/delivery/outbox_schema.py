@@ -62,6 +62,9 @@ def _insert(table: str, verb: str, *more: str) -> str:
 
 
 ADD: Final = _insert("message", "INSERT", "mark")
+ADD_MANY: Final = _insert("message", "INSERT OR ROLLBACK", "mark")
+"""For many rows at once. A conflict, which is a bug, ends the whole transaction: so SQLite need not note how each page
+was before the statement, in a file where that is much."""
 BRANCH: Final = _insert("branch", "INSERT OR REPLACE")
 DEAD: Final = _insert("dead", "INSERT OR REPLACE")
 KNOWN: Final = _insert("known", "INSERT OR REPLACE")
