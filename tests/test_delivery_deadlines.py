@@ -68,7 +68,7 @@ async def test_a_task_that_has_ended_is_let_go_before_its_deadline() -> None:
 
 
 async def test_a_limit_that_has_ended_cancels_nobody() -> None:
-    limit = Limit()
+    limit = Limit(asyncio.get_running_loop())
     limit.expire_soon()
     assert not limit.end()
     await asyncio.sleep(0)
@@ -91,11 +91,13 @@ def test_the_deadlines_of_one_loop_are_nothing_to_the_next() -> None:
     deadlines = Deadlines()
 
     async def far() -> None:
-        deadlines.add(soon(60), Limit())
+        loop = asyncio.get_running_loop()
+        deadlines.add(loop, soon(60), Limit(loop))
 
     async def near() -> bool:
-        limit = Limit()
-        deadlines.add(soon(0.01), limit)
+        loop = asyncio.get_running_loop()
+        limit = Limit(loop)
+        deadlines.add(loop, soon(0.01), limit)
         with pytest.raises(asyncio.CancelledError):
             await asyncio.sleep(60)
         return limit.end()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import DeliveryError, MessageError
 from ..message import read_ordering_key, read_time
@@ -51,6 +51,17 @@ class Terms(NamedTuple):
 
 
 NO_TERMS = Terms()
+
+
+class Many(NamedTuple):
+    """What was read of a list of messages, each in one of the three by its place."""
+
+    answers: list[Any]
+    """Of each: the error by which it is refused, or None."""
+    jobs: dict[int, Job]
+    """Not accepted yet."""
+    repeats: list[tuple[int, object]]
+    """Messages whose id was brought before, in this list or another."""
 
 
 class Acceptance:
@@ -100,6 +111,32 @@ class Acceptance:
             envelope = terms.applied(envelope)
         name, priority, not_before, expires, ordering = envelope
         return Job(name, message, priority, self.number(), expires, not_before, ordering)
+
+    def read_many(self, messages: Iterable[object], problem: DeliveryError | None) -> Many:
+        """As :meth:`read` of each; where there is a ``problem``, it refuses each of them."""
+        answers: list[Any] = []
+        jobs: dict[int, Job] = {}
+        repeats: list[tuple[int, object]] = []
+        names: set[str] = set()
+        outbox, read = self._outbox, self.read
+        for place, message in enumerate(messages):
+            answers.append(None)
+            if problem is not None:
+                answers[place] = copy.copy(problem)
+                continue
+            try:
+                job = read(message, NO_TERMS)
+            except (MessageError, DeliveryError) as error:
+                answers[place] = error
+                continue
+            if outbox is None:
+                jobs[place] = job
+            elif job.id in names or outbox.knows(job.id):
+                repeats.append((place, message))
+            else:
+                names.add(job.id)
+                jobs[place] = job
+        return Many(answers, jobs, repeats)
 
     def again(self, letter: DeadLetter, to: str | None) -> Job:
         """A job for the message of a dead letter, not accepted yet.

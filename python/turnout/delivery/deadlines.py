@@ -24,9 +24,9 @@ class Limit:
 
     __slots__ = ("_cancelling", "_task", "is_expired")
 
-    def __init__(self) -> None:
-        """Raises RuntimeError: there is no current task."""
-        task = asyncio.current_task()
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """``loop``: the running one. Raises RuntimeError: it runs no task now."""
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a time limit needs a task to cancel")
         self._task: asyncio.Task[object] | None = task
@@ -70,9 +70,8 @@ class Deadlines:
         self._most = _FEW
         """Entries in the heap before those that have ended are taken out."""
 
-    def add(self, deadline: float, limit: Limit) -> None:
-        """The limit expires at ``deadline``, in the running loop's time."""
-        loop = asyncio.get_running_loop()
+    def add(self, loop: asyncio.AbstractEventLoop, deadline: float, limit: Limit) -> None:
+        """The limit expires at ``deadline``, in the time of the loop, which is the running one."""
         if loop is not self._loop:  # the other one has ended, with all that waited on it
             self._loop, self._timer, self._at = loop, None, _NEVER
             self._heap.clear()

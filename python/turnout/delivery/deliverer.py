@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .._core import Histogram
 from ..errors import ConfigError, DeliveryError, MessageError, NoRouteError
 from ..transports import Transports
-from .acceptance import NO_TERMS, Acceptance, Terms
+from .acceptance import NO_TERMS, Acceptance, Many, Terms
 from .attempts import Attempts
 from .clock import OnLoop
 from .dead_letters import DeadLetters
@@ -219,25 +219,16 @@ class Deliverer:
             raise
         return answers
 
-    def _read_many(self, messages: Iterable[object]) -> tuple[list[Any], dict[int, Job], list[tuple[int, object]]]:
-        """Of each message, by its place: an error if it is none, a job, or itself where its id was brought before."""
-        answers: list[Any] = []
-        jobs: dict[int, Job] = {}
-        repeats: list[tuple[int, object]] = []
-        names: set[str] = set()
-        for place, message in enumerate(messages):
-            answers.append(None)
-            try:
-                job = self._read(message, NO_TERMS)
-            except (MessageError, DeliveryError) as error:
-                answers[place] = error
-                continue
-            if self._outbox is not None and (job.id in names or self._outbox.knows(job.id)):
-                repeats.append((place, message))
-            else:
-                names.add(job.id)
-                jobs[place] = job
-        return answers, jobs, repeats
+    def _read_many(self, messages: Iterable[object]) -> Many:
+        """A job of each message, or why there is none."""
+        problem: DeliveryError | None = None
+        try:
+            self._ready()
+        except DeliveryError as error:
+            problem = error
+        many = self._acceptance.read_many(messages, problem)
+        self._counts.refused += len(many.answers) - len(many.jobs) - len(many.repeats)
+        return many
 
     async def _enter_many(self, jobs: dict[int, Job], begin: Callable[[Job], None]) -> dict[int, Exception]:
         """Accepts messages and begins them; why some were refused, by their places."""
@@ -319,16 +310,20 @@ class Deliverer:
 
     def _read(self, message: object, terms: Terms) -> Job:
         """A job for the message, not accepted yet."""
-        loop = asyncio.get_running_loop()
         try:
-            if loop is not self._loop:
-                self._use_loop(loop)
-            if not self._open:
-                raise DeliveryError("closed", "the router has not started, and so its outbox is not open")
+            self._ready()
             return self._acceptance.read(message, terms)
         except (MessageError, DeliveryError):
             self._counts.refused += 1
             raise
+
+    def _ready(self) -> None:
+        """Raises DeliveryError where nothing can be accepted on the running loop."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._use_loop(loop)
+        if not self._open:
+            raise DeliveryError("closed", "the router has not started, and so its outbox is not open")
 
     async def _redrive(self, letter: DeadLetter, to: str | None) -> None:
         """Accepts the message of a dead letter anew; in the outbox, one transaction makes a message of the letter."""

@@ -75,12 +75,13 @@ class Limits:
         except StopIteration as done:
             value: T = done.value
             return value
-        limit = Limit()
+        loop = asyncio.get_running_loop()
+        limit = Limit(loop)
         self._running.add(limit)
         if self.stopped:
             limit.expire_soon()
         else:
-            self._deadlines.add(deadline, limit)
+            self._deadlines.add(loop, deadline, limit)
         try:
             if leash is not None:
                 leash.hold(limit)

@@ -33,6 +33,8 @@ def encode(message: object) -> bytes:
     Raises:
         MessageError: something in it cannot be written as JSON; it says what.
     """
+    if type(message) is dict:  # the usual case, and of what is below only the last
+        return _MAPPING + _dumped(message)
     if isinstance(message, (bytes, bytearray, memoryview)):
         return _RAW + bytes(message)
     if isinstance(message, Message):
