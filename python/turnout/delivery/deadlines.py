@@ -1,9 +1,9 @@
 """Deadlines of tasks, all under one timer of the event loop.
 
-A timer of its own for each wait, as ``asyncio.timeout`` has, costs 7 µs where few are waiting, and three times that
-where hundreds are: asyncio compares timers in Python, and each is five objects for the garbage collector to look at.
-Nearly all are cancelled, because what they limit ends before. So the deadlines stand in a heap of tuples here, the loop
-has a timer for the earliest only, and what has ended is left in the heap until it is half of it, or comes up.
+A timer of its own for each wait, as ``asyncio.timeout`` has, costs 5 µs, and 22 µs where hundreds of requests wait:
+asyncio keeps timers in a heap that it compares in Python. Nearly all are cancelled, for what they limit ends before.
+So the deadlines stand in a heap of tuples here, the loop has a timer for the earliest only, and what has ended is left
+in the heap until it is half of it, or comes up. That takes a third of the time.
 """
 
 from __future__ import annotations
