@@ -173,8 +173,9 @@ def vacuum(here: Countdown) -> None:
     _on_statements(seen)
 
 
-def migration(here: Countdown) -> None:
-    """While a file of layout 1 becomes one of today's: before any statement of that transaction, and its commit."""
+def migration(here: Countdown, statement: str = "") -> None:
+    """While a file of layout 1 becomes one of today's: before any statement of that transaction, and its commit; or
+    before one ``statement`` only."""
     upgrade = outbox_schema.upgrade
     under_way: list[bool] = []
 
@@ -183,8 +184,8 @@ def migration(here: Countdown) -> None:
         upgrade(db)
         under_way.clear()
 
-    def seen(_db: sqlite3.Connection, _statement: str) -> None:
-        if under_way:
+    def seen(_db: sqlite3.Connection, begun: str) -> None:
+        if under_way and begun.startswith(statement):
             here()
 
     outbox_file.upgrade = upgrading  # type: ignore[attr-defined]

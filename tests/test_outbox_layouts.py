@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -44,6 +45,38 @@ async def test_a_file_of_layout_1_is_upgraded_and_delivered(tmp_path: Path) -> N
         assert db.execute("PRAGMA user_version").fetchone() == (LAYOUT,)
         assert not db.execute("SELECT name FROM sqlite_master WHERE name LIKE 'old%' OR name = 'took'").fetchall()
     assert not any("damaged" in name for name in os.listdir(tmp_path))  # noqa: PTH208 - a short look
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_kill_before_the_commit_of_an_upgrade_loses_nothing_and_the_next_start_upgrades(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    layout_1(path, 5_000)  # more pages than SQLite's cache, so that some of them are in the log before the commit
+    script = (
+        "import pathlib, sys\n"
+        "from outbox_points import Countdown, migration\n"
+        "from turnout.delivery.outbox_file import OutboxFile\n"
+        "migration(Countdown(1, lambda ids: print('here', flush=True)), 'COMMIT')\n"
+        "OutboxFile(pathlib.Path(sys.argv[1]))\n"
+    )
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    killed = subprocess.run([sys.executable, "-c", script, path], env=here, capture_output=True, check=False)
+    assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, b"here\n"), killed.stderr
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    file = OutboxFile(path)
+    try:
+        assert file.damage is None
+        rows = file.rows(range(1, 5_001))
+        assert {seq: row.body for seq, (row, _) in rows.items()} == {
+            seq: encode({"id": f"m{seq}", "n": seq}) for seq in range(1, 5_001)
+        }
+        assert (rows[2][1][""].earlier, rows[3][1]["p"].took) == (2, 1)
+        assert [number for number, _ in file.dead()] == [1]
+        assert [name for _, name, _ in file.known()] == ["k"]
+    finally:
+        file.close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (LAYOUT,)
 
 
 @pytest.mark.parametrize("seed", range(10))
