@@ -170,17 +170,23 @@ async def test_the_deadline_is_for_the_whole_message_and_ends_an_attempt() -> No
 
 
 async def test_further_attempts_share_the_time_of_the_first() -> None:
-    core = FakeCore()
+    until: list[float] = []
 
-    async def slow(message: object, destination: str) -> None:
+    async def fail_twice(message: object, destination: str, deadline: float) -> None:
+        until.append(deadline)
+        if len(until) == 3:
+            await hang(message, destination)
         await asyncio.sleep(0.04)
         raise ConnectionError
 
-    deliveries = deliverer(core, slow, timeout=0.1, max_attempts=100)
-    began = time.perf_counter()
+    deliveries = deliverer(FakeCore(), fail_twice, timeout=1.0, max_attempts=100)
+    began, at = time.perf_counter(), time.time()
     delivery = await deliveries.dispatch({})
-    assert 0.09 <= time.perf_counter() - began < 0.3
+    assert time.perf_counter() - began >= 0.99
     assert [attempt.kind for attempt in delivery.attempts] == ["ConnectionError", "ConnectionError", "timeout"]
+    # Were the time anew for each, these would be 0.04 s apart at least.
+    assert until == pytest.approx([until[0]] * 3, abs=0.02)
+    assert until[0] >= at + 0.99
     assert delivery.status == "expired"
 
 
