@@ -121,6 +121,32 @@ async def test_two_letters_of_one_message_are_redriven_together(tmp_path: Path) 
     assert hub.on_disk() == ([], 0)
 
 
+async def test_the_failed_branch_of_a_delivered_message_is_a_letter_that_survives_a_restart(tmp_path: Path) -> None:
+    config: dict[str, Any] = {
+        "rules": [{"id": "r", "when": "true", "to": ["p", "q"], "mode": "all", "on_partial_failure": "any"}],
+        "pools": {"p": {"destinations": ["a"]}, "q": {"destinations": ["b"]}},
+        "destinations": {"a": {"url": "callable:f"}, "b": {"url": "callable:g"}},
+    }
+    got: list[str] = []
+    first = Hub(tmp_path / "o.db", **config)
+    first.router.transport("g", lambda message, destination: got.append(destination))
+    async with first.router as router:
+        assert (await router.dispatch({"id": "m"})).delivered
+        (letter,) = before = list(router.dead_letters)
+        assert (letter.id, letter.pool, letter.partial, letter.reason) == ("m", "p", True, "rejected")
+        assert (router.ledger.delivered, router.ledger.dead_lettered, router.ledger.partial) == (1, 0, 1)
+    assert first.on_disk() == ([], 1)
+    again = Hub(tmp_path / "o.db", **config)
+    again.router.transport("g", lambda message, destination: got.append(destination))
+    again.down = False
+    async with again.router as router:
+        assert list(router.dead_letters) == before
+        assert await router.dead_letters.redrive(["m"]) == 1
+        await router.join()
+        assert len(router.dead_letters) == 0
+    assert (got, again.got, again.on_disk()) == (["b"], [("m", 1)], ([], 0))
+
+
 async def kind_of(call: Awaitable[object]) -> str:
     """How it was refused; empty if it was not."""
     try:

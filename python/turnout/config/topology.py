@@ -99,7 +99,7 @@ class RuleConfig(Model):
     on_partial_failure: PartialFailure = Field(
         default="all",
         description="With mode all: which pools must take the message for it to count as delivered: all of them, any, "
-        "or {quorum: n}.",
+        "or {quorum: n}. Of a delivered one, each pool that did not take it leaves a dead letter (partial).",
     )
     enabled: Switch = Field(default=True, description="false: the rule is checked, but never matches.")
     description: str | None = Field(default=None, description="For people; no effect.")
