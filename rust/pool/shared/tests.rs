@@ -384,3 +384,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_coarse_clock_goes_on_and_is_never_ahead_of_the_exact_one() {
+    let first = coarse_clock();
+    assert!(first > 0);
+    let mut last = first;
+    while last == first {
+        std::thread::yield_now();
+        last = coarse_clock();
+        assert!(last <= machine_clock());
+    }
+    assert!(last > first);
+}
