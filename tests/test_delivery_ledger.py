@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fake_core import FakeCore, assert_settled, deliverer
+from fake_core import FakeCore, answer, assert_settled, deliverer
 from outbox_support import with_outbox
 from turnout.delivery import Deliverer
 from turnout.delivery.clock import clock
@@ -73,6 +73,25 @@ async def watched(deliveries: Deliverer, core: FakeCore, messages: list[dict[str
     await looker
     assert_settled(deliveries, core)
     assert deliveries.ledger.delayed == 0
+
+
+async def test_a_repeat_that_becomes_the_first_while_the_router_closes_is_refused(tmp_path: Path) -> None:
+    core = FakeCore()
+    deliveries = with_outbox(core, answer, tmp_path / "o.db")
+    await deliveries.start()
+    message = {"id": "a", "not_before": clock.now() + 60}
+    first = asyncio.create_task(deliveries.dispatch(message))
+    repeat = asyncio.create_task(deliveries.accept(message))
+    await asyncio.sleep(0)
+    first.cancel()
+    await deliveries.close(0)
+    with pytest.raises(DeliveryError, match="closed"):
+        await repeat
+    assert_settled(deliveries, core)
+    again = with_outbox(core, answer, tmp_path / "o.db")
+    await again.start()
+    assert again.ledger.waiting == 0
+    await again.close()
 
 
 @pytest.mark.parametrize("outbox", [False, True])

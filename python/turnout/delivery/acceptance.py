@@ -284,6 +284,8 @@ class Acceptance:
             accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             first.entering += (accepted,)
             await accepted
+        if not self.accepting:  # closed while it waited for the other
+            raise closed()
         return None
 
     async def close(self) -> None:
