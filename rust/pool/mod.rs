@@ -10,7 +10,7 @@
 //!   machine share.
 //! - [`member`]: a destination's place in a pool; `status`: whether it may receive something new, and why not.
 //! - `eligible`: a pool's view of its members, immutable, swapped whole, of `entry` after `entry`; `current`: who makes
-//!   the next one, and when; `choose`: the way of a pick through it. [`pick`]: what is asked, and answered.
+//!   the next one, and when, and how a caller keeps one ([`Seen`]); `choose`: the way of a pick through it. [`pick`]: what is asked, and answered.
 //! - [`lease`]: a destination held for one message; [`events`]: what happened; [`view`]: state for people.
 //!
 //! A pick takes no lock. It reads the pool's view, which is rebuilt when the registry's epoch or the next deadline
