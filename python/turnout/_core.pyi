@@ -344,7 +344,8 @@ class Pool:
         exclude: Sequence[str] = (),
         classification: str | None = None,
     ) -> str:
-        """Id of the destination for one message, which is not held.
+        """Id of the destination for one message, which is not held. What time alone changes, such as the end of an
+        ejection, shows some ms later (up to 10) than to :meth:`acquire`; what somebody changes shows at once.
 
         ``key``: what maglev and rendezvous go by; its hash is XXH64 (seed 0) of the UTF-8 of text, of the bytes, or of
         an integer's decimal digits, the same in every process and version. Without a key they draw by weight.
